@@ -1,0 +1,55 @@
+"""One error tree. Every error a user can cause is one line, a hint, and an exit code.
+
+Raised anywhere, caught once, in ``prunecli.cli.main``.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from difflib import get_close_matches
+
+
+class PruneError(Exception):
+    """Base of all deliberate errors.
+
+    ``message`` says what was found and where, ``hint`` what to type next. ``exit_code`` is a class attribute.
+    """
+
+    exit_code = 1
+
+    def __init__(self, message: str, hint: str | None = None) -> None:
+        super().__init__(message)
+        self.message = message
+        self.hint = hint
+
+
+class UsageError(PruneError):
+    """The command line (or an API argument) is wrong: unknown name, missing file, bad number."""
+
+    exit_code = 2
+
+
+class InputError(PruneError):
+    """The checkpoint, the architecture or the data was read and rejected."""
+
+    exit_code = 3
+
+
+class ImpossibleError(PruneError):
+    """What was asked cannot be done, or a proof, a digest or a gate failed."""
+
+    exit_code = 4
+
+
+class OutputError(PruneError):
+    """The result could not be written."""
+
+    exit_code = 5
+
+
+def unknown_name(kind: str, name: str, known: Iterable[str]) -> UsageError:
+    """A ``UsageError`` for a misspelt ``name``, with the nearest known names as the hint."""
+    names = sorted(known)
+    near = get_close_matches(name, names, n=3, cutoff=0.5)
+    hint = f"did you mean {' or '.join(near)}?" if near else f"known: {', '.join(names[:20])}"
+    return UsageError(f"unknown {kind} '{name}'", hint)
