@@ -1,0 +1,1 @@
+"""The report: what a run, an inspection and a verification found, as values and in print."""

@@ -1,0 +1,238 @@
+"""What ``prune`` has to say, as frozen dataclasses with a versioned JSON form.
+
+Three documents: :class:`Report` (``prunecli.report/1``, one run), :class:`Inspection` (``prunecli.inspect/1``) and
+:class:`Verification` (``prunecli.verify/1``). Renderers read these and nothing else. Within one schema version fields
+are only ever added; ``docs/report.schema.json`` is generated from the classes below.
+
+Units: ``params`` are elements, ``macs`` multiply-adds of one forward at batch 1, ``bytes`` those of the tensors of the
+state_dict, times are seconds. Files appear by name, never by path, so a report can be passed on.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field, fields, is_dataclass
+from math import isfinite
+from typing import Any, Literal, TypeAlias
+
+Scalar: TypeAlias = str | int | float | bool | None
+Status = Literal["pruned", "whole", "prunable"]
+
+
+@dataclass(frozen=True, slots=True)
+class Source:
+    """The checkpoint that was read: file name, SHA-256, layout in words, and what beside the weights was left out."""
+
+    name: str
+    digest: str
+    layout: str
+    dropped: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True, slots=True)
+class NetworkFacts:
+    """The network the weights belong to. ``assumed``: what the file cannot show. ``notes``: how it was found.
+
+    ``spec`` is None for a module that was handed over in Python.
+    """
+
+    spec: str | None
+    arguments: Mapping[str, Scalar] = field(default_factory=dict)
+    assumed: tuple[str, ...] = ()
+    notes: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True, slots=True)
+class Input:
+    """One input of the traced forward; ``shape`` includes the batch."""
+
+    shape: tuple[int, ...]
+    dtype: str = "float32"
+    name: str | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Goal:
+    """The target. ``kind``: speedup, flops, params, ratio, or plan (then ``asked`` is None)."""
+
+    kind: str
+    asked: float | None
+    reached: float
+    tolerance: float
+    met: bool
+
+
+@dataclass(frozen=True, slots=True)
+class Totals:
+    """Size of a whole network."""
+
+    params: int
+    macs: int
+    bytes: int
+
+
+@dataclass(frozen=True, slots=True)
+class LayerRow:
+    """A module with parameters or arithmetic of its own (``name`` is '' for the network itself).
+
+    ``shape`` is that of its weight, or of its first parameter, or () without one. ``sparsity`` is the fraction of exact
+    zeros among its dense parameters. In an inspection before and after are the same.
+    """
+
+    name: str
+    type: str
+    shape_before: tuple[int, ...]
+    shape_after: tuple[int, ...]
+    params_before: int
+    params_after: int
+    macs_before: int
+    macs_after: int
+    sparsity: float
+
+
+@dataclass(frozen=True, slots=True)
+class GroupRow:
+    """One coupled group. ``layers``: the modules it reaches, in execution order.
+
+    ``status`` is ``pruned``, ``whole`` (``reason`` says why, always) or, in an inspection, ``prunable``.
+    ``value_changing``: why equality with the masked network is not to be expected, or None.
+    """
+
+    name: str
+    kind: str
+    dense: int
+    kept: int
+    layers: tuple[str, ...]
+    status: Status
+    reason: str | None = None
+    value_changing: str | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class PinnedRow:
+    """A parameter dimension that cannot be cut."""
+
+    parameter: str
+    dim: int
+    reason: str
+
+
+@dataclass(frozen=True, slots=True)
+class Proof:
+    """One check of the result. ``error`` and ``tolerance`` where it was a measurement (null in JSON if not finite)."""
+
+    name: str
+    passed: bool
+    error: float | None = None
+    tolerance: float | None = None
+    detail: str = ""
+
+
+@dataclass(frozen=True, slots=True)
+class Output:
+    """The file that was written: name, SHA-256, bytes on disk."""
+
+    name: str
+    digest: str
+    bytes: int
+
+
+@dataclass(frozen=True)
+class Report:
+    """Everything about one ``prune run``.
+
+    ``counter`` is who counted the MACs (``fvcore`` or ``torch``), ``unsupported`` what it skipped (operator -> times).
+    ``steps`` has the seconds of every pruning step, ``timings`` those of every stage. ``checkpoint`` is None for a
+    module, ``output`` None until the result is saved. ``options`` are the settings that shaped the result.
+    """
+
+    version: str
+    command: tuple[str, ...]
+    checkpoint: Source | None
+    network: NetworkFacts
+    inputs: tuple[Input, ...]
+    target: Goal
+    before: Totals
+    after: Totals
+    counter: str
+    unsupported: Mapping[str, int]
+    layers: tuple[LayerRow, ...]
+    groups: tuple[GroupRow, ...]
+    pinned: tuple[PinnedRow, ...]
+    steps: tuple[float, ...]
+    timings: Mapping[str, float]
+    proofs: tuple[Proof, ...]
+    options: Mapping[str, Scalar | tuple[Scalar, ...]] = field(default_factory=dict)
+    output: Output | None = None
+    notes: tuple[str, ...] = ()
+    schema: Literal["prunecli.report/1"] = "prunecli.report/1"
+
+    def to_json(self) -> dict[str, Any]:
+        """Plain lists, dicts and scalars, ready for ``json.dumps``."""
+        return _document(self)
+
+
+@dataclass(frozen=True)
+class Inspection:
+    """What is in a checkpoint, and what of it can be removed together."""
+
+    version: str
+    checkpoint: Source | None
+    network: NetworkFacts
+    inputs: tuple[Input, ...]
+    totals: Totals
+    counter: str
+    unsupported: Mapping[str, int]
+    layers: tuple[LayerRow, ...]
+    groups: tuple[GroupRow, ...]
+    pinned: tuple[PinnedRow, ...]
+    timings: Mapping[str, float] = field(default_factory=dict)
+    notes: tuple[str, ...] = ()
+    schema: Literal["prunecli.inspect/1"] = "prunecli.inspect/1"
+
+    def to_json(self) -> dict[str, Any]:
+        """Plain lists, dicts and scalars, ready for ``json.dumps``."""
+        return _document(self)
+
+
+@dataclass(frozen=True)
+class Verification:
+    """The proofs taken on a written file. ``against`` is the dense checkpoint, where one was given.
+
+    ``changed_by`` names what changed the weights after the cut, as the recipe records it.
+    """
+
+    version: str
+    output: Output
+    network: NetworkFacts
+    proofs: tuple[Proof, ...]
+    against: Source | None = None
+    changed_by: tuple[str, ...] = ()
+    timings: Mapping[str, float] = field(default_factory=dict)
+    notes: tuple[str, ...] = ()
+    schema: Literal["prunecli.verify/1"] = "prunecli.verify/1"
+
+    @property
+    def passed(self) -> bool:
+        """True when every proof holds; the command exits 4 otherwise."""
+        return all(proof.passed for proof in self.proofs)
+
+    def to_json(self) -> dict[str, Any]:
+        """Plain lists, dicts and scalars, ready for ``json.dumps``."""
+        return _document(self) | {"passed": self.passed}
+
+
+def _document(value: Any) -> dict[str, Any]:
+    """``value`` as JSON with the schema name first, where a reader looks for it."""
+    return {"schema": value.schema} | _plain(value)
+
+
+def _plain(value: Any) -> Any:
+    """Dataclasses to dicts and tuples to lists, all the way down; a float that JSON cannot hold becomes null."""
+    if is_dataclass(value) and not isinstance(value, type):
+        return {item.name: _plain(getattr(value, item.name)) for item in fields(value)}
+    if isinstance(value, Mapping):
+        return {str(key): _plain(item) for key, item in value.items()}
+    if isinstance(value, tuple | list):
+        return [_plain(item) for item in value]
+    return None if isinstance(value, float) and not isfinite(value) else value
