@@ -3,8 +3,8 @@
 ResNets of depth 6n + 2 (He 2016, section 4.2) with projection shortcuts, VGG with BatchNorm and one linear
 layer (Simonyan 2015), MobileNet v1 (Howard 2017), and the ImageNet ResNets with a 3x3 stem and no max-pool.
 Every factory takes ``num_classes`` and ``in_channels``; every network ends in adaptive pooling, so the image
-size is free (VGG needs 32 pixels, since it halves five times). Parameters are named as in torchvision where it
-has the network.
+size is free (VGG needs 32 pixels, since it halves five times). Parameters have their torchvision names where
+torchvision has the network.
 
 Shapes: ``[N, in_channels, H, W] -> [N, num_classes]``.
 """
