@@ -1,0 +1,84 @@
+"""The registry of criteria: one frozen value per name, from here or from other packages' entry points."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from functools import cache
+from importlib.metadata import EntryPoint, entry_points
+
+from torch import Tensor
+
+from prunecli.criteria.views import GroupView, SlotView
+from prunecli.errors import InputError, unknown_name
+
+ENTRY_POINT_GROUP = "prunecli.criteria"
+
+
+def unchanged(reduced: Tensor) -> Tensor:
+    """The finish of a criterion whose statistic is the score."""
+    return reduced
+
+
+@dataclass(frozen=True)
+class Criterion:
+    """How important a unit is; the lowest score is removed first.
+
+    ``statistic`` gives the additive statistic of one slot (float64 ``[n]``), or None where it says nothing.
+    The statistics of a group's slots are reduced, then ``finish`` makes scores of them (``[n]`` to ``[n]``).
+    A criterion that scores a group as a whole gives ``of_group`` instead. ``not_scorable`` is the reason
+    reported for a group about which no slot says anything. ``normalize`` is the default under global schemes.
+    """
+
+    name: str
+    summary: str
+    source: str
+    statistic: Callable[[SlotView], Tensor | None] | None = None
+    finish: Callable[[Tensor], Tensor] = unchanged
+    of_group: Callable[[GroupView], Tensor | None] | None = None
+    not_scorable: str = "no weights to score"
+    normalize: str = "mean"
+
+
+CRITERIA: dict[str, Criterion] = {}
+
+
+def register_criterion(criterion: Criterion) -> Criterion:
+    """Make ``criterion`` available by its name. Raises ``ValueError`` where the name is taken."""
+    if criterion.name in CRITERIA:
+        raise ValueError(f"criterion '{criterion.name}' is registered twice")
+    if (criterion.statistic is None) == (criterion.of_group is None):
+        raise ValueError(f"criterion '{criterion.name}' needs either a statistic or of_group")
+    CRITERIA[criterion.name] = criterion
+    return criterion
+
+
+def criteria() -> dict[str, Criterion]:
+    """Every criterion by name, those of installed packages included."""
+    _load_entry_points()
+    return dict(CRITERIA)
+
+
+def find(name: str) -> Criterion:
+    """The criterion called ``name``. Raises ``UsageError`` with the nearest names."""
+    if name not in CRITERIA:
+        _load_entry_points()
+    if name not in CRITERIA:
+        raise unknown_name("criterion", name, CRITERIA)
+    return CRITERIA[name]
+
+
+@cache
+def _load_entry_points() -> None:
+    for entry in entry_points(group=ENTRY_POINT_GROUP):
+        _load(entry)
+
+
+def _load(entry: EntryPoint) -> None:
+    try:
+        loaded = entry.load()
+    except (ImportError, AttributeError) as error:
+        raise InputError(f"the criterion '{entry.name}' of '{entry.value}' does not load: {error}") from error
+    # An entry point may also name a module that registers its criteria when it is imported.
+    if isinstance(loaded, Criterion) and CRITERIA.get(loaded.name) is not loaded:
+        register_criterion(loaded)

@@ -1,0 +1,98 @@
+"""``score``: every group's units under one criterion, reduced over slots and normalised."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor
+
+from prunecli.coupling.space import Role, Space
+from prunecli.criteria.normalize import NORMALIZE, REDUCE
+from prunecli.criteria.registry import Criterion, find
+from prunecli.criteria.views import GroupView, group_views
+from prunecli.errors import InputError, unknown_name
+
+
+@dataclass(frozen=True)
+class Scores:
+    """``by_group``: float32 ``[n]`` (CPU) per scored group; ``not_scorable``: a reason per other group."""
+
+    by_group: Mapping[str, Tensor]
+    not_scorable: Mapping[str, str]
+
+
+def score(
+    space: Space,
+    tensors: Mapping[str, Tensor],
+    criterion: str,
+    *,
+    reduce: str = "sum",
+    normalize: str | None = None,
+    scheme: str = "protected",
+    seed: int = 0,
+    device: str = "cpu",
+) -> Scores:
+    """Scores of every group that is not frozen; the lowest is removed first.
+
+    ``normalize=None`` takes the criterion's default under global schemes, and ``none`` under local ones.
+    Raises ``UsageError`` for unknown names, ``InputError`` for a score that is not finite.
+    """
+    chosen = find(criterion)
+    if reduce not in REDUCE:
+        raise unknown_name("reduction", reduce, REDUCE)
+    if normalize is None:
+        normalize = "none" if scheme in ("local", "uniform") else chosen.normalize
+    if normalize not in NORMALIZE:
+        raise unknown_name("normalization", normalize, NORMALIZE)
+    by_group: dict[str, Tensor] = {}
+    not_scorable: dict[str, str] = {}
+    with torch.no_grad(), one_thread():
+        for view in group_views(space, tensors, seed, _float64_device(device)):
+            reduced = _reduced(view, chosen, reduce)
+            if reduced is None:
+                not_scorable[view.group.name] = chosen.not_scorable
+                continue
+            scores = NORMALIZE[normalize](chosen.finish(reduced)).to(torch.float32)
+            _require_finite(scores, f"group '{view.group.name}'", chosen)
+            by_group[view.group.name] = scores
+    return Scores(by_group, not_scorable)
+
+
+def _reduced(view: GroupView, criterion: Criterion, reduce: str) -> Tensor | None:
+    if criterion.of_group is not None:
+        return criterion.of_group(view)
+    statistics: list[Tensor] = []
+    roles: list[Role] = []
+    for slot in view.slots:
+        values = criterion.statistic(slot) if criterion.statistic else None
+        if values is not None:
+            _require_finite(values, f"'{slot.slot.parameter}'", criterion)
+            statistics.append(values)
+            roles.append(slot.role)
+    return REDUCE[reduce](statistics, roles) if statistics else None
+
+
+def _require_finite(values: Tensor, where: str, criterion: Criterion) -> None:
+    if not bool(torch.isfinite(values).all()):
+        raise InputError(
+            f"NaN or Inf in the {criterion.name} scores of {where}", "check the checkpoint's weights"
+        )
+
+
+def _float64_device(device: str) -> torch.device:
+    """The compute device, or the CPU where it has no float64 (Apple's)."""
+    return torch.device("cpu") if device.startswith("mps") else torch.device(device)
+
+
+@contextmanager
+def one_thread() -> Iterator[None]:
+    """One intra-op thread inside: sums must not depend on how many threads there are."""
+    before = torch.get_num_threads()
+    torch.set_num_threads(1)
+    try:
+        yield
+    finally:
+        torch.set_num_threads(before)

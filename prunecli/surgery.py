@@ -1,0 +1,51 @@
+"""``cut``: a Plan becomes smaller tensors. No module, no arithmetic: only indexing."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from functools import cache
+
+import torch
+from torch import Tensor
+
+from prunecli.coupling.axes import Axis, groups_in, kept_indices, size_of
+from prunecli.coupling.space import Space
+from prunecli.errors import InputError
+
+
+def cut(tensors: Mapping[str, Tensor], space: Space, keep: Mapping[str, Sequence[int]]) -> dict[str, Tensor]:
+    """What is left of ``tensors`` when group ``g`` keeps the units ``keep[g]`` (others are kept whole).
+
+    A tensor without axes in ``space``, or in which nothing changes, is passed through as the same object;
+    a cut one is contiguous and of the same dtype, on the same device. Raises ``InputError`` for a tensor
+    whose shape is not the one the space was traced with.
+    """
+
+    @cache
+    def indices(axis: Axis) -> Tensor | None:
+        """Kept indices of ``axis``, or None where all stay in place."""
+        if not any(name in keep for name in groups_in(axis)):
+            return None
+        kept = kept_indices(axis, space.sizes, keep)
+        return None if torch.equal(kept, torch.arange(size_of(axis, space.sizes))) else kept
+
+    result: dict[str, Tensor] = {}
+    with torch.no_grad():
+        for name, tensor in tensors.items():
+            axes = space.axes.get(name, ())
+            _require_shape(name, tensor, axes, space.sizes)
+            result[name] = _cut_one(tensor, [indices(axis) for axis in axes])
+    return result
+
+
+def _require_shape(name: str, tensor: Tensor, axes: Sequence[Axis], sizes: Mapping[str, int]) -> None:
+    expected = tuple(size_of(axis, sizes) for axis in axes)
+    if axes and expected != tuple(tensor.shape):
+        raise InputError(f"'{name}' has shape {list(tensor.shape)} where {list(expected)} was traced")
+
+
+def _cut_one(tensor: Tensor, indices: Sequence[Tensor | None]) -> Tensor:
+    changed = [(dim, kept) for dim, kept in enumerate(indices) if kept is not None]
+    for dim, kept in changed:
+        tensor = tensor.index_select(dim, kept.to(tensor.device))
+    return tensor.contiguous() if changed else tensor
