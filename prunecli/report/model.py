@@ -1,11 +1,13 @@
 """What ``prune`` has to say, as frozen dataclasses with a versioned JSON form.
 
-Three documents: :class:`Report` (``prunecli.report/1``, one run), :class:`Inspection` (``prunecli.inspect/1``) and
-:class:`Verification` (``prunecli.verify/1``). Renderers read these and nothing else. Within one schema version fields
-are only ever added; ``docs/report.schema.json`` is generated from the classes below.
+Three documents: :class:`Report` (``prunecli.report/1``, one run), :class:`Inspection`
+(``prunecli.inspect/1``) and :class:`Verification` (``prunecli.verify/1``). Renderers read these and nothing
+else. Within one schema version fields are only ever added; ``docs/report.schema.json`` is generated from
+the classes below.
 
-Units: ``params`` are elements, ``macs`` multiply-adds of one forward at batch 1, ``bytes`` those of the tensors of the
-state_dict, times are seconds. Files appear by name, never by path, so a report can be passed on.
+Units: ``params`` are elements, ``macs`` multiply-adds of one forward at batch 1, ``bytes`` those of the
+tensors of the state_dict, times are seconds. Files appear by name, never by path, so a report can be passed
+on.
 """
 
 from __future__ import annotations
@@ -21,7 +23,9 @@ Status = Literal["pruned", "whole", "prunable"]
 
 @dataclass(frozen=True, slots=True)
 class Source:
-    """The checkpoint that was read: file name, SHA-256, layout in words, and what beside the weights was left out."""
+    """The checkpoint that was read: file name, SHA-256, layout in words, and what beside the weights was
+    left out.
+    """
 
     name: str
     digest: str
@@ -75,8 +79,8 @@ class Totals:
 class LayerRow:
     """A module with parameters or arithmetic of its own (``name`` is '' for the network itself).
 
-    ``shape`` is that of its weight, or of its first parameter, or () without one. ``sparsity`` is the fraction of exact
-    zeros among its dense parameters. In an inspection before and after are the same.
+    ``shape`` is that of its weight, or of its first parameter, or () without one. ``sparsity`` is the
+    fraction of exact zeros among its dense parameters. In an inspection before and after are the same.
     """
 
     name: str
@@ -119,7 +123,9 @@ class PinnedRow:
 
 @dataclass(frozen=True, slots=True)
 class Proof:
-    """One check of the result. ``error`` and ``tolerance`` where it was a measurement (null in JSON if not finite)."""
+    """One check of the result. ``error`` and ``tolerance`` where it was a measurement (null in JSON if not
+    finite).
+    """
 
     name: str
     passed: bool
@@ -141,9 +147,10 @@ class Output:
 class Report:
     """Everything about one ``prune run``.
 
-    ``counter`` is who counted the MACs (``fvcore`` or ``torch``), ``unsupported`` what it skipped (operator -> times).
-    ``steps`` has the seconds of every pruning step, ``timings`` those of every stage. ``checkpoint`` is None for a
-    module, ``output`` None until the result is saved. ``options`` are the settings that shaped the result.
+    ``counter`` is who counted the MACs (``fvcore`` or ``torch``), ``unsupported`` what it skipped (operator
+    -> times). ``steps`` has the seconds of every pruning step, ``timings`` those of every stage.
+    ``checkpoint`` is None for a module, ``output`` None until the result is saved. ``options`` are the
+    settings that shaped the result.
     """
 
     version: str
@@ -224,11 +231,14 @@ class Verification:
 
 def _document(value: Any) -> dict[str, Any]:
     """``value`` as JSON with the schema name first, where a reader looks for it."""
-    return {"schema": value.schema} | _plain(value)
+    content: dict[str, Any] = _plain(value)
+    return {"schema": value.schema} | content
 
 
 def _plain(value: Any) -> Any:
-    """Dataclasses to dicts and tuples to lists, all the way down; a float that JSON cannot hold becomes null."""
+    """Dataclasses to dicts and tuples to lists, all the way down; a float that JSON cannot hold becomes
+    null.
+    """
     if is_dataclass(value) and not isinstance(value, type):
         return {item.name: _plain(getattr(value, item.name)) for item in fields(value)}
     if isinstance(value, Mapping):

@@ -21,11 +21,12 @@ def layer_rows(
     macs_before: Mapping[str, int],
     macs_after: Mapping[str, int],
 ) -> tuple[LayerRow, ...]:
-    """One row per module that owns parameters or does arithmetic of its own, in the order of ``named_modules``.
+    """One row per module that owns parameters or does arithmetic of its own, in the order of
+    ``named_modules``.
 
-    ``macs_*`` map a module name ('' is the root) to its multiply-adds **including** those of its children, as fvcore
-    reports them; a row has the module's own, so the rows add up to the total. Without ``after`` the row's two halves
-    are the same.
+    ``macs_*`` map a module name ('' is the root) to its multiply-adds **including** those of its children,
+    as fvcore reports them; a row has the module's own, so the rows add up to the total. Without ``after``
+    the row's two halves are the same.
     """
     other = dict(before.named_modules()) if after is None else dict(after.named_modules())
     later = macs_before if after is None else macs_after
@@ -54,9 +55,11 @@ def layer_rows(
 def group_rows(
     space: Space, kept: Mapping[str, int] | None, reasons: Mapping[str, str] | None = None
 ) -> tuple[GroupRow, ...]:
-    """One row per group of the dense ``space``. ``kept`` maps groups to kept units; None means nothing was asked yet.
+    """One row per group of the dense ``space``. ``kept`` maps groups to kept units; None means nothing was
+    asked yet.
 
-    ``reasons`` explains groups left whole that are not frozen in ``space`` (not scorable, rejected by a proof).
+    ``reasons`` explains groups left whole that are not frozen in ``space`` (not scorable, rejected by a
+    proof).
     """
     return tuple(_group_row(group, kept, reasons or {}) for group in space.groups)
 

@@ -1,0 +1,71 @@
+"""Cut a saved PyTorch checkpoint down to a smaller, dense, reloadable one.
+
+Every name is imported from its module on first use, so importing this package does not import torch.
+"""
+
+from __future__ import annotations
+
+from importlib import import_module
+from typing import TYPE_CHECKING, Any
+
+__version__ = "0.1.0"
+
+if TYPE_CHECKING:
+    from prunecli.api import Result, inspect, prune, verify
+    from prunecli.coupling.space import Space
+    from prunecli.criteria import register_criterion
+    from prunecli.errors import ImpossibleError, InputError, OutputError, PruneError, UsageError
+    from prunecli.loading import load
+    from prunecli.plan import Plan
+    from prunecli.report.model import Inspection, Report, Verification
+
+_MODULE_OF = {
+    "ImpossibleError": "prunecli.errors",
+    "InputError": "prunecli.errors",
+    "Inspection": "prunecli.report.model",
+    "OutputError": "prunecli.errors",
+    "Plan": "prunecli.plan",
+    "PruneError": "prunecli.errors",
+    "Report": "prunecli.report.model",
+    "Result": "prunecli.api",
+    "Space": "prunecli.coupling.space",
+    "UsageError": "prunecli.errors",
+    "Verification": "prunecli.report.model",
+    "inspect": "prunecli.api",
+    "load": "prunecli.loading",
+    "prune": "prunecli.api",
+    "register_criterion": "prunecli.criteria",
+    "verify": "prunecli.api",
+}
+
+__all__ = [
+    "ImpossibleError",
+    "InputError",
+    "Inspection",
+    "OutputError",
+    "Plan",
+    "PruneError",
+    "Report",
+    "Result",
+    "Space",
+    "UsageError",
+    "Verification",
+    "__version__",
+    "inspect",
+    "load",
+    "prune",
+    "register_criterion",
+    "verify",
+]
+
+
+def __getattr__(name: str) -> Any:
+    if name not in _MODULE_OF:
+        raise AttributeError(f"module 'prunecli' has no attribute '{name}'")
+    value = getattr(import_module(_MODULE_OF[name]), name)
+    globals()[name] = value
+    return value
+
+
+def __dir__() -> list[str]:
+    return sorted(__all__)

@@ -1,0 +1,59 @@
+"""The command line: arguments and printing only. ``main`` is the entry point of the ``prune`` command.
+
+Nothing in this package imports torch when it is imported; commands do so in their bodies.
+"""
+
+from __future__ import annotations
+
+import sys
+import traceback
+import warnings
+from collections.abc import Sequence
+from types import TracebackType
+
+from prunecli.cli import output
+from prunecli.errors import PruneError
+
+INTERRUPTED = 130
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    """Run one command and return its exit code. The only place where errors are caught and printed.
+
+    What is not a ``PruneError`` is a defect: it passes through, and the hook prints it in one line (exit 1).
+    """
+    debug = output.debugging()
+    output.prepare_streams()
+    if not debug:
+        sys.excepthook = _unexpected
+    try:
+        with warnings.catch_warnings():
+            if not debug and not sys.warnoptions:
+                warnings.simplefilter("ignore")
+            return _invoke(list(sys.argv[1:] if arguments is None else arguments))
+    except PruneError as error:
+        if debug:
+            traceback.print_exc()
+        output.error(error.message, error.hint)
+        return error.exit_code
+    except KeyboardInterrupt:
+        output.error("interrupted", None)
+        return INTERRUPTED
+
+
+def _invoke(arguments: list[str]) -> int:
+    from prunecli.cli.app import command
+    from prunecli.cli.usage import PARSER_ERROR, as_usage_error
+
+    try:
+        code = command().main(args=arguments, prog_name="prune", standalone_mode=False)
+    except PARSER_ERROR as error:
+        raise as_usage_error(error) from error
+    if code == INTERRUPTED:
+        raise KeyboardInterrupt
+    return code if isinstance(code, int) else 0
+
+
+def _unexpected(kind: type[BaseException], error: BaseException, trace: TracebackType | None) -> None:
+    """Stands in for Python's own hook, which would print the traceback."""
+    output.error(f"internal error: {kind.__name__}: {error}", "set PRUNE_DEBUG=1 to see where it comes from")

@@ -1,0 +1,36 @@
+"""``prune inspect``: what is in a checkpoint, layer by layer or group by group."""
+
+from __future__ import annotations
+
+from typing import Annotated
+
+import typer
+
+from prunecli.cli import output
+from prunecli.cli.options import Arch, ArchArg, Checkpoint, Input, Json, parse_arguments, require_readable
+
+
+def inspect(
+    ckpt: Checkpoint,
+    groups: Annotated[
+        bool, typer.Option("--groups", help="Show what can only be removed together, instead of layers.")
+    ] = False,
+    arch: Arch = None,
+    arch_arg: ArchArg = None,
+    input: Input = None,
+    json: Json = False,
+) -> None:
+    """Show layers, parameters, MACs and coupled groups of a checkpoint."""
+    arguments = parse_arguments(arch_arg)
+    require_readable(ckpt)
+    import prunecli
+
+    with output.progress(quiet=False):
+        found = prunecli.inspect(ckpt, arch=arch, arch_args=arguments, inputs=tuple(input or ()))
+    output.notes((*found.network.notes, *found.notes))
+    if json:
+        output.document(found.to_json())
+        return
+    from prunecli.report.terminal import inspection
+
+    output.show(*inspection(found, groups=groups))

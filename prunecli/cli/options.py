@@ -1,0 +1,107 @@
+"""Arguments that mean the same in every command, and how their text becomes a value."""
+
+from __future__ import annotations
+
+import os
+from pathlib import Path
+from typing import Annotated, TypeAlias
+
+import typer
+
+from prunecli.errors import InputError, OutputError, UsageError
+from prunecli.report.model import Scalar
+
+NETWORK = "Network"
+OUTPUT = "Output"
+
+Checkpoint: TypeAlias = Annotated[
+    Path,
+    typer.Argument(metavar="CKPT", help="Checkpoint: .safetensors (or its index .json), .pth, .pt, .bin."),
+]
+Arch: TypeAlias = Annotated[
+    str | None,
+    typer.Option(
+        metavar="SPEC",
+        rich_help_panel=NETWORK,
+        help="torchvision:NAME, timm:NAME, cifar:NAME or FILE.py:factory. Default: identified from the file.",
+    ),
+]
+ArchArg: TypeAlias = Annotated[
+    list[str] | None,
+    typer.Option(
+        metavar="K=V", rich_help_panel=NETWORK, help="Argument for the network's constructor. Repeatable."
+    ),
+]
+Input: TypeAlias = Annotated[
+    list[str] | None,
+    typer.Option(
+        metavar="SPEC",
+        rich_help_panel=NETWORK,
+        help="Input shape: C,H,W, or name:[dtype:]N,C,H,W with the batch. Repeatable.",
+    ),
+]
+Json: TypeAlias = Annotated[
+    bool, typer.Option("--json", rich_help_panel=OUTPUT, help="Print one JSON document instead of tables.")
+]
+Quiet: TypeAlias = Annotated[
+    bool, typer.Option("-q", "--quiet", rich_help_panel=OUTPUT, help="Print only the output path.")
+]
+Force: TypeAlias = Annotated[
+    bool, typer.Option("--force", rich_help_panel=OUTPUT, help="Replace files that exist.")
+]
+
+
+def parse_arguments(pairs: list[str] | None) -> dict[str, Scalar]:
+    """``["width=2", "aux=false"]`` as ``{"width": 2, "aux": False}``. Raises ``UsageError``."""
+    values: dict[str, Scalar] = {}
+    for pair in pairs or []:
+        key, equals, value = pair.partition("=")
+        if not equals or not key.isidentifier():
+            raise UsageError(
+                f"--arch-arg '{pair}' is not of the form name=value", "like --arch-arg num_classes=10"
+            )
+        values[key] = parse_scalar(value)
+    return values
+
+
+def parse_scalar(value: str) -> Scalar:
+    """true, false, none and numbers as what they say (in either spelling, Python's or JSON's), else the
+    text.
+    """
+    words: dict[str, Scalar] = {"true": True, "false": False, "none": None, "null": None}
+    if value.lower() in words:
+        return words[value.lower()]
+    for kind in (int, float):
+        try:
+            return kind(value)
+        except ValueError:
+            continue
+    return value
+
+
+def require_readable(path: Path) -> None:
+    """Raise ``UsageError`` for a missing file, ``InputError`` for what is there and cannot be one."""
+    if path.is_dir():
+        raise InputError(f"{path} is a directory", "name the checkpoint file in it")
+    if not path.exists():
+        raise UsageError(f"no such file: {path}", "check the path of the checkpoint")
+    if not os.access(path, os.R_OK):
+        raise InputError(f"{path} may not be read", "check its permissions")
+
+
+def require_writable(path: Path, force: bool) -> None:
+    """Raise unless ``path`` can be created, before any work is done for it."""
+    if path.is_dir():
+        raise OutputError(f"{path} is a directory", "give the name of a file")
+    if path.exists() and not force:
+        raise UsageError(f"{path} exists", "--force replaces it, -o writes elsewhere")
+    if not path.parent.is_dir():
+        raise OutputError(f"no such directory: {path.parent}", f"mkdir -p {path.parent}")
+    if not os.access(path.parent, os.W_OK):
+        raise OutputError(f"{path.parent} may not be written to", "choose another place with -o")
+
+
+def require_one_format(json: bool, quiet: bool) -> None:
+    """Raise ``UsageError`` when both ``--json`` and ``-q`` were given."""
+    if json and quiet:
+        raise UsageError("--json and -q each decide what is printed", "give one of them")

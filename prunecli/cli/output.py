@@ -1,0 +1,126 @@
+"""The single sink: results go to stdout, everything else to stderr.
+
+Colour and progress appear only on a terminal, and ``NO_COLOR`` is honoured.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import sys
+from collections.abc import Callable, Iterable, Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import TYPE_CHECKING, TextIO
+
+from prunecli.report.text import one_line
+
+if TYPE_CHECKING:
+    from rich.console import Console, RenderableType
+
+# Wide enough that no table is cut when the output goes to a file or a pipe.
+UNLIMITED = 100_000
+
+
+def debugging() -> bool:
+    """True when tracebacks were asked for with ``PRUNE_DEBUG=1``."""
+    return os.environ.get("PRUNE_DEBUG", "") not in ("", "0")
+
+
+def prepare_streams() -> None:
+    """Let no name from a file stop the printing: what the terminal's encoding lacks is escaped."""
+    for stream in (sys.stdout, sys.stderr):
+        reconfigure = getattr(stream, "reconfigure", None)
+        if reconfigure is not None:
+            reconfigure(errors="backslashreplace")
+
+
+def error(message: str, hint: str | None) -> None:
+    """One line on stderr, and one more with what to type next."""
+    _say("error: ", message, "\033[1;31m")
+    if hint:
+        _say("hint: ", hint, "\033[1;36m")
+
+
+def notes(lines: Iterable[str]) -> None:
+    """Things the user should know that are not the result, each once."""
+    for line in dict.fromkeys(lines):
+        _say("note: ", line, "\033[1;33m")
+
+
+def aside(content: str) -> None:
+    """Plain lines on stderr: help that nobody asked for."""
+    sys.stderr.write(content.rstrip("\n") + "\n")
+
+
+def text(content: str) -> None:
+    """Plain lines on stdout."""
+    _write(content if content.endswith("\n") else content + "\n")
+
+
+def document(value: object) -> None:
+    """One JSON document on stdout."""
+    _write(json.dumps(value, indent=2, allow_nan=False) + "\n")
+
+
+def path(location: Path) -> None:
+    """A path on stdout, byte for byte, so that a script can open it."""
+    buffer = getattr(sys.stdout, "buffer", None)
+    if buffer is None:
+        _write(f"{location}\n")
+        return
+    with _reader_may_leave():
+        sys.stdout.flush()
+        buffer.write(os.fsencode(location) + b"\n")
+        buffer.flush()
+
+
+def show(*parts: RenderableType) -> None:
+    """Tables and text on stdout."""
+    with _reader_may_leave():
+        _console(sys.stdout).print(*parts, sep="\n")
+        sys.stdout.flush()
+
+
+@contextmanager
+def progress(quiet: bool) -> Iterator[Callable[[str], None] | None]:
+    """A function that shows what is being done, on a terminal; None elsewhere."""
+    if quiet or not sys.stderr.isatty():
+        yield None
+        return
+    from rich.text import Text
+
+    with _console(sys.stderr).status(Text("reading")) as status:
+        yield lambda stage: status.update(Text(one_line(stage)))
+
+
+def _console(stream: TextIO) -> Console:
+    from rich.console import Console
+
+    width = None if stream.isatty() or "COLUMNS" in os.environ else UNLIMITED
+    return Console(file=stream, width=width, markup=False, highlight=False, emoji=False)
+
+
+def _say(label: str, message: str, colour: str) -> None:
+    """Written without rich: an error must be cheap and must not be wrapped."""
+    if sys.stderr.isatty() and not os.environ.get("NO_COLOR") and os.environ.get("TERM") != "dumb":
+        label = f"{colour}{label}\033[0m"
+    sys.stderr.write(f"{label}{one_line(message)}\n")
+    sys.stderr.flush()
+
+
+def _write(content: str) -> None:
+    with _reader_may_leave():
+        sys.stdout.write(content)
+        sys.stdout.flush()
+
+
+@contextmanager
+def _reader_may_leave() -> Iterator[None]:
+    """``prune ... | head`` closes stdout early. The work is done all the same, so that is not a failure."""
+    try:
+        yield
+    except BrokenPipeError:
+        nowhere = os.open(os.devnull, os.O_WRONLY)
+        os.dup2(nowhere, sys.stdout.fileno())
+        os.close(nowhere)

@@ -1,0 +1,225 @@
+"""``prune run``: the main job."""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Callable
+from dataclasses import replace
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+from prunecli.cli import names, output, settings
+from prunecli.cli.options import OUTPUT, Arch, ArchArg, Checkpoint, Force, Input, Json, Quiet, parse_arguments
+from prunecli.cli.settings import Printing, Request
+from prunecli.plan import Plan
+from prunecli.report.files import plan_document, write_report
+from prunecli.report.model import Report
+
+if TYPE_CHECKING:
+    from prunecli.api import Result
+
+TARGET = "Target (exactly one, or --plan)"
+METHOD = "What is removed"
+RUNNING = "Running"
+
+
+# Long because Typer reads the options from the signature; everything after it is a few lines.
+def run(
+    ckpt: Checkpoint,
+    out: Annotated[
+        Path | None,
+        typer.Option(
+            "-o",
+            "--output",
+            metavar="OUT",
+            rich_help_panel=OUTPUT,
+            help="Default: STEM.pruned.safetensors beside CKPT.",
+        ),
+    ] = None,
+    speedup: Annotated[
+        float | None,
+        typer.Option(metavar="X", rich_help_panel=TARGET, help="Dense MACs / pruned MACs, like 2."),
+    ] = None,
+    flops: Annotated[
+        float | None, typer.Option(metavar="F", rich_help_panel=TARGET, help="Fraction of MACs to keep.")
+    ] = None,
+    params: Annotated[
+        float | None,
+        typer.Option(metavar="F", rich_help_panel=TARGET, help="Fraction of parameters to keep."),
+    ] = None,
+    ratio: Annotated[
+        float | None, typer.Option(metavar="R", rich_help_panel=TARGET, help="Fraction of units to remove.")
+    ] = None,
+    criterion: Annotated[
+        str,
+        typer.Option(metavar="NAME", rich_help_panel=METHOD, help="Importance score; see prune ls criteria."),
+    ] = "magnitude-l2",
+    scheme: Annotated[
+        str,
+        typer.Option(
+            metavar="NAME", rich_help_panel=METHOD, help="How scores become a choice; see prune ls schemes."
+        ),
+    ] = "protected",
+    protect: Annotated[
+        float,
+        typer.Option(
+            metavar="F",
+            rich_help_panel=METHOD,
+            help="Fraction every group keeps at least (scheme protected).",
+        ),
+    ] = 0.1,
+    max_ratio: Annotated[
+        float,
+        typer.Option(metavar="R", rich_help_panel=METHOD, help="Fraction of any group removed at most."),
+    ] = 1.0,
+    round_to: Annotated[
+        int,
+        typer.Option(metavar="N", rich_help_panel=METHOD, help="Make widths multiples of N where reachable."),
+    ] = 1,
+    steps: Annotated[
+        int,
+        typer.Option(metavar="N", rich_help_panel=METHOD, help="Prune in N rounds, scoring anew in each."),
+    ] = 1,
+    ignore: Annotated[
+        list[str] | None,
+        typer.Option(metavar="GLOB", rich_help_panel=METHOD, help="Leave matching layers whole. Repeatable."),
+    ] = None,
+    reduce: Annotated[
+        str,
+        typer.Option(
+            metavar="NAME",
+            rich_help_panel=METHOD,
+            help=f"Combine the slots of a unit: {', '.join(names.REDUCE)}.",
+        ),
+    ] = "sum",
+    normalize: Annotated[
+        str | None,
+        typer.Option(
+            metavar="NAME",
+            rich_help_panel=METHOD,
+            help=f"Make groups comparable: {', '.join(names.NORMALIZE)}. Default: the criterion's.",
+        ),
+    ] = None,
+    repair: Annotated[
+        str, typer.Option(metavar="NAME", rich_help_panel=METHOD, help="Repair after the cut: none.")
+    ] = "none",
+    arch: Arch = None,
+    arch_arg: ArchArg = None,
+    input: Input = None,
+    report: Annotated[
+        list[Path] | None,
+        typer.Option(
+            metavar="FILE",
+            rich_help_panel=OUTPUT,
+            help="Where the report goes (.json). Repeatable. Default: OUT with .json.",
+        ),
+    ] = None,
+    force: Force = False,
+    json: Json = False,
+    quiet: Quiet = False,
+    dry_run: Annotated[
+        bool, typer.Option("--dry-run", rich_help_panel=RUNNING, help="Print the plan and write nothing.")
+    ] = False,
+    plan: Annotated[
+        Path | None,
+        typer.Option(
+            metavar="FILE", rich_help_panel=RUNNING, help="Apply the plan that --dry-run --json printed."
+        ),
+    ] = None,
+    tolerance: Annotated[
+        float,
+        typer.Option(
+            metavar="F", rich_help_panel=RUNNING, help="How far from the target is still the target."
+        ),
+    ] = 0.005,
+    device: Annotated[
+        str, typer.Option(metavar="NAME", rich_help_panel=RUNNING, help=f"{', '.join(names.DEVICES)}.")
+    ] = "auto",
+    seed: Annotated[
+        int, typer.Option(metavar="N", rich_help_panel=RUNNING, help="Seed of all that is drawn.")
+    ] = 0,
+    threads: Annotated[
+        int | None, typer.Option(metavar="N", rich_help_panel=RUNNING, help="CPU threads. Default: torch's.")
+    ] = None,
+) -> None:
+    """Prune a checkpoint: write a smaller one that loads and runs, and a report beside it."""
+    request = settings.Request(
+        files=settings.files(ckpt, out, report),
+        choices=settings.Choices(criterion, scheme, reduce, normalize, repair, device),
+        limits=settings.Limits(protect, max_ratio, round_to, steps, tolerance, seed, threads),
+        target=settings.target({"speedup": speedup, "flops": flops, "params": params, "ratio": ratio}, plan),
+        network=settings.Network(arch, parse_arguments(arch_arg), tuple(input or ()), tuple(ignore or ())),
+        plan_file=plan,
+        printing=settings.Printing(as_json=json, quiet=quiet, force=force, dry_run=dry_run),
+    )
+    request.check()
+    _execute(request)
+    if dry_run and report:
+        output.notes(["--dry-run writes nothing, so no report either"])
+
+
+def _execute(request: Request) -> None:
+    plan = settings.read_plan(request.plan_file)
+    printing, files = request.printing, request.files
+    with output.progress(printing.quiet) as progress:
+        result = _prune(request, plan, progress)
+        done = result.report if printing.dry_run else result.save(files.output, force=printing.force)
+    done = replace(done, command=("prune", *sys.argv[1:]))
+    output.notes(() if printing.quiet else (*done.network.notes, *done.notes))
+    if printing.dry_run:
+        _show_plan(result.plan, done, printing)
+        return
+    for path in files.reports:
+        write_report(done, path)
+    _show_result(done, request)
+
+
+def _prune(request: Request, plan: Plan | None, progress: Callable[[str], None] | None) -> Result:
+    import prunecli
+
+    choices, limits, network = request.choices, request.limits, request.network
+    return prunecli.prune(
+        request.files.checkpoint,
+        **request.target,
+        arch=network.arch,
+        arch_args=network.arguments,
+        inputs=network.inputs,
+        ignore=network.ignore,
+        criterion=choices.criterion,
+        scheme=choices.scheme,
+        reduce=choices.reduce,
+        normalize=choices.normalize,
+        repair=choices.repair,
+        device=choices.device,
+        protect=limits.protect,
+        max_ratio=limits.max_ratio,
+        round_to=limits.round_to,
+        steps=limits.steps,
+        tolerance=limits.tolerance,
+        seed=limits.seed,
+        threads=limits.threads,
+        plan=plan,
+        progress=progress,
+    )
+
+
+def _show_plan(plan: Plan, report: Report, printing: Printing) -> None:
+    if printing.as_json:
+        output.document(plan_document(plan, report))
+    elif not printing.quiet:
+        from prunecli.report.terminal import planned
+
+        output.show(*planned(report))
+
+
+def _show_result(report: Report, request: Request) -> None:
+    if request.printing.as_json:
+        output.document(report.to_json())
+    elif request.printing.quiet:
+        output.path(request.files.output)
+    else:
+        from prunecli.report.terminal import result
+
+        output.show(*result(report))

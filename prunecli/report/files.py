@@ -1,0 +1,46 @@
+"""The documents that are written to disk or handed on: the report's JSON and the plan's."""
+
+from __future__ import annotations
+
+import json
+import os
+import tempfile
+from pathlib import Path
+from typing import Any
+
+from prunecli.errors import OutputError
+from prunecli.plan import Plan
+from prunecli.report.model import Report
+
+
+def write_report(report: Report, path: Path) -> None:
+    """Write ``report`` as JSON, whole or not at all. Raises ``OutputError``."""
+    content = json.dumps(report.to_json(), indent=2, allow_nan=False) + "\n"
+    try:
+        handle, temporary = tempfile.mkstemp(dir=path.parent, prefix=f".{path.name}.", suffix=".tmp")
+    except OSError as error:
+        raise OutputError(
+            f"{path} could not be written: {error.strerror}", "choose another --report"
+        ) from error
+    try:
+        with os.fdopen(handle, "w", encoding="utf-8") as file:
+            file.write(content)
+        # mkstemp makes files nobody else may read; a report has the permissions of any new file.
+        umask = os.umask(0)
+        os.umask(umask)
+        Path(temporary).chmod(0o666 & ~umask)
+        Path(temporary).replace(path)
+    except OSError as error:
+        Path(temporary).unlink(missing_ok=True)
+        raise OutputError(
+            f"{path} could not be written: {error.strerror}", "choose another --report"
+        ) from error
+
+
+def plan_document(plan: Plan, report: Report) -> dict[str, Any]:
+    """What ``--dry-run --json`` prints and ``--plan`` reads (``prunecli.plan/1``): the plan, and what it
+    would do.
+    """
+    told = report.to_json()
+    facts = {key: told[key] for key in ("version", "checkpoint", "network", "target", "before", "after")}
+    return {"schema": "prunecli.plan/1", **facts, **plan.to_json()}

@@ -1,0 +1,233 @@
+"""The report as tables for a terminal. Everything that comes from a file passes through ``one_line``.
+
+Functions return renderables; printing them is the business of ``prunecli.cli.output``.
+"""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Iterable, Mapping, Sequence
+
+from rich import box
+from rich.console import RenderableType
+from rich.padding import Padding
+from rich.table import Table
+from rich.text import Text
+
+from prunecli.report.model import GroupRow, Inspection, NetworkFacts, Proof, Report, Totals, Verification
+from prunecli.report.text import count, one_line, seconds, shape, size, times
+
+# Longer lists are cut in the terminal; the JSON report is always complete.
+MOST_ROWS = 40
+MOST_REASONS = 8
+
+
+def result(report: Report) -> tuple[RenderableType, ...]:
+    """A finished run: the headline, then what was removed and what was not."""
+    source = report.checkpoint.name if report.checkpoint else "module"
+    written = f" -> {report.output.name}" if report.output else ""
+    return (
+        _heading(source + written, report.network),
+        _indent(_totals(report)),
+        _indent(_facts(report)),
+        *_removed(report.groups),
+        *_left(report.groups),
+    )
+
+
+def planned(report: Report) -> tuple[RenderableType, ...]:
+    """A dry run: the same, said of a plan."""
+    source = report.checkpoint.name if report.checkpoint else "module"
+    return (
+        _heading(f"plan for {source} (nothing was written)", report.network),
+        _indent(_totals(report)),
+        _indent(_facts(report)),
+        *_removed(report.groups, most=None),
+        *_left(report.groups),
+    )
+
+
+def inspection(found: Inspection, groups: bool) -> tuple[RenderableType, ...]:
+    """A checkpoint: totals, then its layers or its groups, all of them."""
+    source = found.checkpoint.name if found.checkpoint else "module"
+    free = sum(row.status == "prunable" for row in found.groups)
+    facts = [
+        ("size", _size_line(found.totals, found.counter)),
+        ("input", ", ".join(_input_words(i.name, i.dtype, i.shape) for i in found.inputs) or "-"),
+        ("groups", f"{len(found.groups)}, of which {free} can be pruned"),
+    ]
+    if found.checkpoint:
+        facts.insert(0, ("file", found.checkpoint.layout))
+    facts += _unsupported(found.unsupported)
+    table = _group_table(found.groups) if groups else _layer_table(found)
+    return _heading(source, found.network), _indent(_pairs(facts)), table
+
+
+def verification(found: Verification) -> tuple[RenderableType, ...]:
+    """One line per proof."""
+    table = _table("proof", "", ">error", ">limit", "detail")
+    for proof in found.proofs:
+        mark = Text("pass", style="green") if proof.passed else Text("FAIL", style="bold red")
+        table.add_row(
+            _safe(proof.name), mark, _small(proof.error), _small(proof.tolerance), _safe(proof.detail)
+        )
+    facts = [("file", f"{size(found.output.bytes)}, sha256 {found.output.digest[:16]}...")]
+    if found.changed_by:
+        facts.append(("changed by", ", ".join(found.changed_by)))
+    return _heading(found.output.name, found.network), _indent(_pairs(facts)), table
+
+
+def listing(rows: Sequence[Mapping[str, str]]) -> RenderableType:
+    """Names with what is known about them, one per line."""
+    columns = [key for key in ("name", "summary", "source") if any(key in row for row in rows)]
+    table = _table(*columns) if len(columns) > 1 else Table(box=None, show_header=False, padding=0)
+    for row in rows:
+        table.add_row(*(_safe(row.get(key, "")) for key in columns))
+    return table
+
+
+def _heading(title: str, network: NetworkFacts) -> RenderableType:
+    line = Text(one_line(title), style="bold")
+    return line.append(f"   {one_line(network.spec)}", style="not bold dim") if network.spec else line
+
+
+def _totals(report: Report) -> RenderableType:
+    table = _table("", ">before", ">after", ">smaller")
+    before, after = report.before, report.after
+    table.add_row("MACs", count(before.macs), count(after.macs), times(before.macs, after.macs))
+    table.add_row("parameters", count(before.params), count(after.params), times(before.params, after.params))
+    table.add_row("weights", size(before.bytes), size(after.bytes), times(before.bytes, after.bytes))
+    return table
+
+
+def _facts(report: Report) -> RenderableType:
+    facts = [
+        ("target", _target_line(report)),
+        ("proofs", "; ".join(map(_proof_words, report.proofs)) or "none"),
+    ]
+    if report.output:
+        facts.append(("file", f"{size(report.output.bytes)}, sha256 {report.output.digest[:16]}..."))
+    facts += _unsupported(report.unsupported)
+    spent = sorted(report.timings.items(), key=lambda item: -item[1])[:4]
+    detail = ", ".join(f"{one_line(name)} {seconds(value)}" for name, value in spent)
+    facts.append(("time", f"{seconds(sum(report.timings.values()))} ({detail})" if spent else "-"))
+    return _pairs(facts)
+
+
+def _target_line(report: Report) -> str:
+    goal = report.target
+    if goal.asked is None:
+        return f"{goal.kind} applied, {goal.reached:.4g}x fewer MACs"
+    verdict = "met" if goal.met else "NOT met"
+    return (
+        f"{goal.kind} {goal.asked:g}: reached {goal.reached:.4g}, {verdict} (tolerance {goal.tolerance:.2%})"
+    )
+
+
+def _proof_words(proof: Proof) -> str:
+    words = one_line(proof.name) + (" passed" if proof.passed else " FAILED")
+    if proof.error is None:
+        return words
+    limit = "" if proof.tolerance is None else f", limit {proof.tolerance:.0e}"
+    return f"{words} (error {proof.error:.1e}{limit})"
+
+
+def _removed(groups: Iterable[GroupRow], most: int | None = MOST_ROWS) -> tuple[RenderableType, ...]:
+    rows = [row for row in groups if row.status == "pruned"]
+    if not rows:
+        return ()
+    table = _table("pruned group", ">dense", ">kept", ">removed", "reaches")
+    for row in rows[:most]:
+        share = f"{1 - row.kept / row.dense:.0%}"
+        table.add_row(_safe(row.name), str(row.dense), str(row.kept), share, _safe(_layers(row)))
+    if most is not None and len(rows) > most:
+        table.add_row(f"... and {len(rows) - most} more, in the report")
+    return Text(), table
+
+
+def _left(groups: Iterable[GroupRow]) -> tuple[RenderableType, ...]:
+    reasons = Counter(row.reason or "no reason recorded" for row in groups if row.status == "whole")
+    if not reasons:
+        return ()
+    table = _table(">groups left whole", "reason")
+    for reason, number in reasons.most_common(MOST_REASONS):
+        table.add_row(str(number), _safe(reason))
+    if len(reasons) > MOST_REASONS:
+        rest = sum(number for _, number in reasons.most_common()[MOST_REASONS:])
+        table.add_row(str(rest), "other reasons, in the report")
+    return Text(), table
+
+
+def _layer_table(found: Inspection) -> Table:
+    table = _table("layer", "type", "shape", ">params", ">MACs", ">zeros")
+    for row in found.layers:
+        table.add_row(
+            _safe(row.name or "(root)"),
+            _safe(row.type),
+            shape(row.shape_before),
+            count(row.params_before),
+            count(row.macs_before),
+            f"{row.sparsity:.1%}" if row.params_before else "-",
+        )
+    return table
+
+
+def _group_table(groups: Iterable[GroupRow]) -> Table:
+    table = _table("group", "kind", ">units", "reaches", "prunable")
+    for row in groups:
+        yes = "yes" if row.value_changing is None else f"yes; value-changing: {row.value_changing}"
+        verdict = yes if row.status == "prunable" else f"no: {row.reason}"
+        table.add_row(_safe(row.name), _safe(row.kind), str(row.dense), _safe(_layers(row)), _safe(verdict))
+    return table
+
+
+def _layers(row: GroupRow) -> str:
+    first = ", ".join(name or "(root)" for name in row.layers[:2])
+    return first + (f" +{len(row.layers) - 2}" if len(row.layers) > 2 else "")
+
+
+def _unsupported(operators: Mapping[str, int]) -> list[tuple[str, str]]:
+    if not operators:
+        return []
+    return [("not counted", ", ".join(f"{name} x{number}" for name, number in sorted(operators.items())))]
+
+
+def _size_line(totals: Totals, counter: str) -> str:
+    macs = f"{count(totals.macs)} MACs by {counter}"
+    return f"{count(totals.params)} parameters, {macs}, {size(totals.bytes)}"
+
+
+def _input_words(name: str | None, dtype: str, sizes: tuple[int, ...]) -> str:
+    return f"{name + ' ' if name else ''}{shape(sizes)} {dtype}"
+
+
+def _table(*headings: str) -> Table:
+    """A table without lines; a heading that starts with '>' is a column of numbers."""
+    table = Table(box=box.SIMPLE_HEAD, pad_edge=False, show_edge=False, header_style="bold", padding=(0, 1))
+    for heading in headings:
+        numbers = heading.startswith(">")
+        table.add_column(
+            heading.lstrip(">"), justify="right" if numbers else "left", no_wrap=numbers, overflow="fold"
+        )
+    return table
+
+
+def _pairs(pairs: Iterable[tuple[str, str]]) -> Table:
+    table = Table(box=None, show_header=False, pad_edge=False, padding=(0, 1))
+    table.add_column(style="bold", no_wrap=True)
+    table.add_column(overflow="fold")
+    for name, value in pairs:
+        table.add_row(name, _safe(value))
+    return table
+
+
+def _indent(part: RenderableType) -> RenderableType:
+    return Padding(part, (1, 0, 0, 0))
+
+
+def _safe(value: str) -> Text:
+    return Text(one_line(value))
+
+
+def _small(value: float | None) -> str:
+    return "-" if value is None else f"{value:.1e}"

@@ -1,0 +1,47 @@
+"""Numbers and names in words. Names come from files other people wrote, so nothing in them reaches a
+terminal raw.
+"""
+
+from __future__ import annotations
+
+_UNITS = ((1e12, "T"), (1e9, "G"), (1e6, "M"), (1e3, "k"))
+
+
+def one_line(value: object) -> str:
+    """``value`` without anything a terminal would act on: line breaks become spaces, the rest is escaped."""
+    words = " ".join(str(value).split())
+    return "".join(c if c.isprintable() else c.encode("unicode_escape").decode() for c in words)
+
+
+def count(value: float) -> str:
+    """Three significant digits with a decimal unit: 4.09 G, 25.6 M, 512."""
+    for scale, unit in _UNITS:
+        # 999.95 k would print as 1000 k, so a unit starts half a last digit early.
+        if abs(value) >= 0.9995 * scale:
+            return f"{value / scale:#.3g}".rstrip(".") + f" {unit}"
+    return f"{value:.0f}"
+
+
+def size(value: int) -> str:
+    """Bytes with a decimal unit: 97.8 MB, 512 B."""
+    return count(value) + ("B" if value >= 999.5 else " B")
+
+
+def times(before: float, after: float) -> str:
+    """How many times smaller: 2.00x; '-' when nothing is left to divide by."""
+    return f"{before / after:.2f}x" if after else "-"
+
+
+def shape(sizes: tuple[int, ...]) -> str:
+    """64x3x7x7, or '-' for a module without parameters."""
+    return "x".join(map(str, sizes)) or "-"
+
+
+def seconds(value: float) -> str:
+    """12.3 s, 0.04 s."""
+    return f"{value:.1f} s" if value >= 1 else f"{value:.2f} s"
+
+
+def plural(number: int, noun: str) -> str:
+    """1 group, 2 groups."""
+    return f"{number} {noun}" if number == 1 else f"{number} {noun}s"
