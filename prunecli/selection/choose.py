@@ -1,0 +1,152 @@
+"""``choose``: rounds of scoring, selecting and cutting until the target is reached."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, replace
+from time import perf_counter
+
+from torch import Tensor
+
+from prunecli.coupling.space import Guard, Space
+from prunecli.criteria import score
+from prunecli.errors import ImpossibleError, UsageError
+from prunecli.plan import Plan
+from prunecli.selection.ignore import ignored
+from prunecli.selection.schemes import find_scheme
+from prunecli.selection.select import select
+from prunecli.selection.target import Limits, Target
+from prunecli.surgery import cut
+
+
+@dataclass(frozen=True)
+class Choice:
+    """What was chosen and what is left of the network.
+
+    ``plan`` is in dense numbering; ``space`` has the final sizes, and a reason on every group that was left
+    whole on purpose; ``tensors`` are cut; ``step_seconds`` has one entry per round; ``reached`` is the figure
+    in the target's own terms.
+    """
+
+    plan: Plan
+    space: Space
+    tensors: dict[str, Tensor]
+    notes: tuple[str, ...]
+    step_seconds: tuple[float, ...]
+    reached: float
+
+
+@dataclass(frozen=True)
+class Options:
+    """How to score and select, as given by the user; see :func:`choose`."""
+
+    criterion: str
+    scheme: str
+    target: Target
+    limits: Limits
+    steps: int
+    seed: int
+    reduce: str
+    normalize: str | None
+    tolerance: float
+    device: str
+
+
+def choose(
+    space: Space,
+    tensors: Mapping[str, Tensor],
+    *,
+    criterion: str,
+    scheme: str,
+    target: Target,
+    limits: Limits | None = None,
+    steps: int = 1,
+    seed: int = 0,
+    reduce: str = "sum",
+    normalize: str | None = None,
+    tolerance: float = 0.005,
+    device: str = "cpu",
+    ignore: Sequence[str] = (),
+) -> Choice:
+    """Prune ``tensors`` to ``target`` in ``steps`` rounds, scoring anew in each.
+
+    Raises ``UsageError`` for unknown names and numbers out of range, ``InputError`` for scores that are not
+    finite, ``ImpossibleError`` for a target that cannot be reached.
+    """
+    if steps < 1:
+        raise UsageError(f"--steps {steps} is not a positive integer", "--steps 1")
+    if not 0 <= tolerance < 1:
+        raise UsageError(f"--tolerance {tolerance:g} is not in [0, 1)", "--tolerance 0.005")
+    find_scheme(scheme)
+    options = Options(
+        criterion, scheme, target, limits or Limits(), steps, seed, reduce, normalize, tolerance, device
+    )
+    start, notes = ignored(space, ignore)
+    enforced: tuple[Guard, ...] = ()
+    while True:
+        choice = _in_rounds(start, tensors, options, enforced)
+        broken = [guard for guard in space.guards if not guard.holds(choice.space.sizes)]
+        if not broken:
+            return replace(choice, notes=(*notes, *choice.notes))
+        start, enforced, said = _respecting(broken, start, enforced)
+        notes += said
+
+
+def _in_rounds(
+    start: Space, tensors: Mapping[str, Tensor], options: Options, enforced: Sequence[Guard]
+) -> Choice:
+    choice = Choice(Plan({}, {}), start, dict(tensors), (), (), 0.0)
+    whole: Mapping[str, str] = {}
+    for done in range(options.steps):
+        began = perf_counter()
+        choice, no_room = _round(choice, start.sizes, options, (done + 1) / options.steps, enforced)
+        whole = whole or no_room if done == 0 else whole
+        choice = replace(choice, step_seconds=(*choice.step_seconds, perf_counter() - began))
+    return replace(choice, space=choice.space.frozen(whole))
+
+
+def _round(
+    choice: Choice, dense: Mapping[str, int], options: Options, share: float, enforced: Sequence[Guard]
+) -> tuple[Choice, Mapping[str, str]]:
+    """One round, and the groups that the limits leave no room in."""
+    scores = score(
+        choice.space, choice.tensors, options.criterion,
+        reduce=options.reduce, normalize=options.normalize, scheme=options.scheme,
+        seed=options.seed, device=options.device,
+    )  # fmt: skip
+    space = choice.space.frozen({n: f"not scorable: {why}" for n, why in scores.not_scorable.items()})
+    selection = select(
+        space, scores,
+        scheme=options.scheme, target=options.target, limits=options.limits, dense=dense,
+        tolerance=options.tolerance, share=share, enforced=enforced,
+    )  # fmt: skip
+    later = Plan(selection.keep, {name: space.sizes[name] for name in selection.keep})
+    cut_tensors = cut(choice.tensors, space, selection.keep)
+    notes = selection.notes if share == 1 else ()
+    left = space.resized(selection.sizes)
+    plan = choice.plan.after(later)
+    return replace(
+        choice, plan=plan, space=left, tensors=cut_tensors, notes=notes, reached=selection.figure
+    ), selection.whole
+
+
+def _respecting(
+    broken: Sequence[Guard], space: Space, enforced: tuple[Guard, ...]
+) -> tuple[Space, tuple[Guard, ...], list[str]]:
+    """The space and guards to choose with again, so that ``broken`` guards hold.
+
+    A guard on the groups of one bundle restricts the widths of the bundle; one across bundles, or one that
+    still fails, leaves its groups whole.
+    """
+    reasons: dict[str, str] = {}
+    free = {member.group: bundle for bundle in space.bundles for member in bundle.members}
+    for guard in broken:
+        groups = [name for name in sorted(guard.left.groups | guard.right.groups) if name in free]
+        if not groups:
+            raise ImpossibleError(f"{guard.where} does not hold in the dense network either")
+        if guard not in enforced and len({free[name] for name in groups}) == 1:
+            enforced = (*enforced, guard)
+        else:
+            reasons |= dict.fromkeys(groups, f"{guard.where} relies on its size")
+    notes = [f"group '{name}' is left whole: {reason}" for name, reason in reasons.items()]
+    return space.frozen(reasons), enforced, notes

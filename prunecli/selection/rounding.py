@@ -1,0 +1,44 @@
+"""``--round-to N``: the divisor of each group's unit count that makes the widths multiples of N."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from math import gcd, lcm, prod
+
+from prunecli.coupling.axes import Axis, Concat, Product, Units, groups_in, size_of
+from prunecli.coupling.space import Space
+
+
+def quanta(space: Space, multiple: int) -> tuple[dict[str, int], list[str]]:
+    """The divisor per group (1 where nothing is asked), and the groups whose narrowest width cannot comply.
+
+    A width is a group's units times the sizes beside them that cannot change (heads of a head dimension); in
+    a concatenation every part has to comply. A width narrower than ``multiple`` is out of reach.
+    """
+    result = {group.name: 1 for group in space.groups}
+    unreachable: dict[str, None] = {}
+    if multiple == 1:
+        return result, []
+    free = {group.name for group in space.groups if group.frozen is None}
+    for axis in dict.fromkeys(axis for axes in space.axes.values() for axis in axes):
+        for name, beside in _occurrences(axis, 1, space, free):
+            divisor = multiple // gcd(multiple, beside)
+            wanted = lcm(result[name], divisor)
+            if wanted <= space.sizes[name]:
+                result[name] = wanted
+            else:
+                unreachable[name] = None
+    return result, list(unreachable)
+
+
+def _occurrences(axis: Axis, beside: int, space: Space, free: set[str]) -> Iterator[tuple[str, int]]:
+    """Every place of a free group in ``axis`` with the number of indices one unit has there."""
+    if isinstance(axis, Units) and axis.group in free:
+        yield axis.group, beside
+    elif isinstance(axis, Concat):
+        for part in axis.parts:
+            yield from _occurrences(part, beside, space, free)
+    elif isinstance(axis, Product):
+        held = [1 if free & set(groups_in(f)) else size_of(f, space.sizes) for f in axis.factors]
+        for factor in axis.factors:
+            yield from _occurrences(factor, beside * prod(held), space, free)
