@@ -66,9 +66,9 @@ def run(
         result = prune(
             path, arch=ARCH, arch_args=ARGUMENTS, inputs=(INPUT,), speedup=speedup, progress=progress
         )
-    result.save(output, force=force)
+    report = result.save(output, force=force)
     return DemoResult(
-        report=result.report,
+        report=report,
         accuracy_before=accuracy(dense()),
         accuracy_after=accuracy(load(output)),
         images=len(digits(test=True).labels),

@@ -1,0 +1,80 @@
+"""The README's commands are run as they stand, on a small checkpoint."""
+
+from __future__ import annotations
+
+import os
+import re
+import subprocess
+import sys
+import sysconfig
+from pathlib import Path
+
+import pytest
+import torch
+
+from prunecli.networks.cifar import REGISTRY
+
+ROOT = Path(__file__).parents[1]
+README = (ROOT / "README.md").read_text(encoding="utf-8")
+OWN_NETWORK = """
+from torch import nn
+
+def build(width=16):
+    return nn.Sequential(
+        nn.Conv2d(3, width, 3), nn.ReLU(), nn.Conv2d(width, width, 3), nn.AdaptiveAvgPool2d(1), nn.Flatten(),
+        nn.Linear(width, 5),
+    )
+"""
+
+
+def blocks(language: str) -> list[str]:
+    return re.findall(rf"^```{language}\n(.*?)^```", README, flags=re.MULTILINE | re.DOTALL)
+
+
+@pytest.fixture(scope="module")
+def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Holds the files the README speaks of."""
+    folder = tmp_path_factory.mktemp("readme")
+    torch.manual_seed(0)
+    torch.save(REGISTRY["resnet20"](num_classes=7).state_dict(), folder / "model.pth")
+    (folder / "mynet.py").write_text(OWN_NETWORK, encoding="utf-8")
+    names: dict[str, object] = {}
+    exec(OWN_NETWORK, names)
+    torch.save(names["build"](width=32).state_dict(), folder / "own.pth")  # type: ignore[operator]
+    return folder
+
+
+def run(command: list[str], folder: Path) -> subprocess.CompletedProcess[str]:
+    """``command`` in ``folder``, with the ``prune`` of this environment first on the path."""
+    path = os.pathsep.join([sysconfig.get_path("scripts"), os.environ.get("PATH", "")])
+    environment = {**os.environ, "PATH": path, "PYTHONPATH": str(ROOT)}
+    return subprocess.run(command, cwd=folder, env=environment, capture_output=True, text=True, timeout=300)
+
+
+def test_the_first_command_is_the_demo_and_the_second_the_tests() -> None:
+    first, second = blocks("sh")[:2]
+    assert first == "pip install '.[test,timm]' && prune demo\n"
+    assert second.startswith("python -m pytest")
+
+
+@pytest.mark.parametrize("index", range(2, len(blocks("sh"))))
+def test_shell_commands_run(index: int, folder: Path) -> None:
+    commands = blocks("sh")[index]
+    done = run(["bash", "-euc", commands], folder)
+    assert done.returncode == 0, done.stderr
+    missing = [name for name in re.findall(r"-o (\S+)", commands) if not (folder / name).is_file()]
+    assert not missing
+
+
+@pytest.mark.parametrize("index", range(len(blocks("python"))))
+def test_python_examples_run(index: int, folder: Path) -> None:
+    if not (folder / "small.safetensors").exists():
+        made = run(["prune", "run", "model.pth", "-o", "small.safetensors", "--speedup", "2"], folder)
+        assert made.returncode == 0, made.stderr
+    done = run([sys.executable, "-W", "error", "-c", blocks("python")[index]], folder)
+    assert done.returncode == 0, done.stderr
+
+
+def test_linked_files_exist() -> None:
+    missing = [link for link in re.findall(r"\]\(([\w./-]+)\)", README) if not (ROOT / link).exists()]
+    assert not missing
