@@ -1,0 +1,79 @@
+"""``torch.save`` files, read without running anything that they contain."""
+
+from __future__ import annotations
+
+import argparse
+import re
+import warnings
+from collections.abc import Callable
+from pathlib import Path
+from pickle import UnpicklingError
+from typing import Any
+
+import numpy as np
+import torch
+
+from prunecli.errors import InputError
+
+# What damaged or hostile bytes have been seen to raise in the restricted unpickler and the zip reader.
+_FAILURES = (
+    UnpicklingError, RuntimeError, EOFError, OSError, LookupError, ValueError, TypeError, AttributeError,
+    ArithmeticError, AssertionError, MemoryError, ImportError,
+)  # fmt: skip
+_GLOBAL = re.compile(r"(?:GLOBAL|global|class|build|type)s?:? +`?([\w.]+\.[\w.]+)`? was not an allowed")
+
+
+def is_pickle(start: bytes) -> bool:
+    """Whether a file that begins with ``start`` is a ``torch.save`` zip or a bare pickle."""
+    return start.startswith(b"PK\x03\x04") or (start[:1] == b"\x80" and start[1:2] in b"\x02\x03\x04\x05")
+
+
+def kind(start: bytes) -> str:
+    return "zip pickle" if start.startswith(b"PK") else "pickle"
+
+
+def load(path: Path) -> object:
+    """The object saved in ``path``: containers, numbers, texts and tensors only. Raises ``InputError``."""
+    try:
+        with warnings.catch_warnings(), torch.serialization.safe_globals(_harmless()):
+            warnings.simplefilter("ignore")
+            return torch.load(path, weights_only=True, map_location="cpu")
+    except _FAILURES as error:
+        raise _refusal(path, error) from None
+
+
+def _harmless() -> list[Callable[..., Any] | tuple[Callable[..., Any], str]]:
+    """Plain data that training scripts leave beside the weights: parsed arguments and NumPy numbers."""
+    scalar = np.float64(0).__reduce__()[0]
+    dtypes = [type(np.dtype(code)) for code in ("f8", "f4", "f2", "i8", "i4", "u1", "?")]
+    return [
+        argparse.Namespace, np.dtype, *dtypes,
+        (scalar, "numpy.core.multiarray.scalar"), (scalar, "numpy._core.multiarray.scalar"),
+    ]  # fmt: skip
+
+
+def _refusal(path: Path, error: BaseException) -> InputError:
+    text = str(error)
+    wanted = re.search(r"GLOBAL ([\w.]+)", text) or _GLOBAL.search(text)
+    if wanted:
+        name = wanted.group(1)
+        return InputError(
+            f"'{path}' is a pickle that needs code to open: it asks for {name}",
+            "never run it unless you trust its source; if you do, open it in its own project and "
+            "torch.save(model.state_dict(), FILE)",
+        )
+    if "TorchScript" in text:
+        return InputError(
+            f"'{path}' is a TorchScript program, not weights",
+            "in Python: torch.save(torch.jit.load(FILE).state_dict(), NEW)",
+        )
+    if "Unsupported operand" in text or "Unsupported class" in text:
+        reason = text.split("error:")[-1].split("Check")[0].strip()
+        return InputError(
+            f"'{path}' is a pickle, but not one that torch.save makes of weights ({reason})",
+            "save the state_dict: torch.save(model.state_dict(), FILE)",
+        )
+    return InputError(
+        f"'{path}' is a damaged checkpoint, or no torch.save file ({type(error).__name__})",
+        "the copy or download may be incomplete; get it again",
+    )

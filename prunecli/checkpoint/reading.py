@@ -1,0 +1,143 @@
+"""Reading a checkpoint: safetensors (one file or shards with an index) and pickles that hold only weights.
+
+The format is decided by the first bytes, never by the ending. Nothing in a file is ever executed.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping
+from dataclasses import dataclass
+from difflib import get_close_matches
+from pathlib import Path
+
+import torch
+from torch import Tensor
+
+from prunecli.checkpoint import pickles, safetensor_files
+from prunecli.checkpoint.digests import file_digest
+from prunecli.checkpoint.recipe import Recipe
+from prunecli.checkpoint.unwrapping import Unwrapped, unwrap
+from prunecli.errors import InputError, UsageError
+
+RECIPE_KEY = "prunecli.recipe"
+
+
+@dataclass(frozen=True)
+class Checkpoint:
+    """What a file holds.
+
+    ``tensors``: by name, wrapper prefixes stripped, contiguous, on the CPU, in the file's own dtype.
+    ``layout``: how the weights lay in the file, for people. ``dropped``: what surrounded them.
+    ``digest``: SHA-256 of the file (of index and shards together, when sharded).
+    """
+
+    path: Path
+    tensors: dict[str, Tensor]
+    layout: str
+    dropped: tuple[str, ...]
+    digest: str
+    recipe: Recipe | None
+
+
+def read(path: str | Path) -> Checkpoint:
+    """Read ``path``. Raises ``UsageError`` if it is missing, ``InputError`` if it is no usable checkpoint."""
+    path = Path(path)
+    _require_file(path)
+    try:
+        return _read(path)
+    except OSError as error:
+        raise InputError(f"cannot read '{path}': {error.strerror or error}") from None
+    except InputError as error:
+        if str(path) in error.message:
+            raise
+        raise InputError(f"'{path}': {error.message}", error.hint) from None
+
+
+def require_finite(tensors: Mapping[str, Tensor]) -> None:
+    """Raises ``InputError`` naming the first tensor with a NaN or an infinite value."""
+    for name, tensor in tensors.items():
+        if tensor.is_floating_point() and not bool(torch.isfinite(tensor).all()):
+            kind = "NaN" if bool(torch.isnan(tensor).any()) else "infinite"
+            raise InputError(
+                f"tensor '{name}' holds {kind} values", "the training diverged; take an earlier checkpoint"
+            )
+
+
+def _require_file(path: Path) -> None:
+    if path.is_dir():
+        inside = sorted(
+            p.name for p in path.iterdir() if p.suffix in (".safetensors", ".pth", ".pt", ".bin", ".ckpt")
+        )
+        hint = f"name the file: {path / inside[0]}" if inside else "name the file with the weights"
+        raise InputError(f"'{path}' is a directory; reading a model directory is not supported yet", hint)
+    if path.exists():
+        return
+    near: list[str] = []
+    if path.parent.is_dir():
+        near = get_close_matches(path.name, [p.name for p in path.parent.iterdir() if p.is_file()], n=2)
+    raise UsageError(
+        f"no such file: '{path}'", f"did you mean {' or '.join(near)}?" if near else "check the path"
+    )
+
+
+def _read(path: Path) -> Checkpoint:
+    size = path.stat().st_size
+    if size == 0:
+        raise InputError(f"'{path}' is empty", "the download or the save was interrupted; get the file again")
+    with path.open("rb") as file:
+        start = file.read(64)
+    if safetensor_files.is_safetensors(start):
+        tensors, metadata = safetensor_files.read_one(path)
+        recipe = _recipe(metadata)
+        kind, digest = "safetensors", file_digest(path)
+    elif safetensor_files.is_index(path, start):
+        tensors, digest = safetensor_files.read_shards(path)
+        recipe, kind = None, "sharded safetensors"
+    elif pickles.is_pickle(start):
+        found = unwrap(pickles.load(path))
+        return _checkpoint(path, found, pickles.kind(start), file_digest(path), None)
+    else:
+        raise _not_a_checkpoint(path, start)
+    # A recipe speaks of the names as they stand in the file.
+    found = Unwrapped(tensors, (), ()) if recipe else unwrap(tensors)
+    return _checkpoint(path, found, kind, digest, recipe)
+
+
+def _checkpoint(path: Path, found: Unwrapped, kind: str, digest: str, recipe: Recipe | None) -> Checkpoint:
+    for name, tensor in found.tensors.items():
+        if tensor.layout is not torch.strided or tensor.is_quantized or tensor.is_meta:
+            raise InputError(
+                f"tensor '{name}' is not dense ({str(tensor.layout).removeprefix('torch.')}, {tensor.dtype})",
+                "save the float weights of the network, before quantisation or sparsification",
+            )
+    tensors = {name: tensor.contiguous() for name, tensor in found.tensors.items()}
+    return Checkpoint(path, tensors, ", ".join((kind, *found.notes)), found.dropped, digest, recipe)
+
+
+def _recipe(metadata: Mapping[str, str]) -> Recipe | None:
+    if RECIPE_KEY not in metadata:
+        return None
+    try:
+        data = json.loads(metadata[RECIPE_KEY])
+    except (ValueError, RecursionError):
+        raise InputError("the recipe in the file is not JSON", "prune the checkpoint again") from None
+    return Recipe.from_json(data)
+
+
+def _not_a_checkpoint(path: Path, start: bytes) -> InputError:
+    text = start.split(b"\n")[0][:40]
+    if all(32 <= byte < 127 for byte in text.rstrip()):
+        if text.startswith(b"version https://git-lfs"):
+            return InputError(
+                f"'{path}' is a Git LFS pointer, not the checkpoint itself", "type: git lfs pull"
+            )
+        shown = text.decode("ascii").rstrip()
+        return InputError(
+            f"'{path}' is not a checkpoint but a text file that begins '{shown}'",
+            "give a .safetensors, .pth, .pt or .bin file",
+        )
+    return InputError(
+        f"'{path}' is not a checkpoint: neither safetensors nor torch.save begin with {start[:4].hex(' ')}",
+        "give a .safetensors, .pth, .pt or .bin file; unpack archives first",
+    )

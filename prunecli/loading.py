@@ -1,0 +1,213 @@
+"""``load``: from a pruned file alone to the ordinary network class, ready to run or to finetune.
+
+The recipe in the file is untrusted: it builds only networks of the built-in registries and sets only existing
+integers of existing modules.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Mapping
+from pathlib import Path
+
+import torch
+from torch import Tensor, nn
+
+from prunecli.checkpoint.digests import tensor_digest
+from prunecli.checkpoint.reading import read
+from prunecli.checkpoint.recipe import AttributePatch, Recipe
+from prunecli.checkpoint.specs import Scalar
+from prunecli.errors import ImpossibleError, InputError, UsageError
+from prunecli.networks.building import build, real_maker
+from prunecli.networks.families import FAMILIES
+from prunecli.networks.resolving import load_weights
+from prunecli.networks.sketching import materialise
+
+MAX_ARGUMENT = 1_000_000
+
+
+def load(
+    path: str | Path,
+    *,
+    factory: Callable[..., nn.Module] | None = None,
+    into: nn.Module | None = None,
+    arch: str | None = None,
+) -> nn.Module:
+    """The pruned network in ``path``, in eval mode on the CPU. Needs only that file and the network's library.
+
+    A network of the user's own is named by the caller, never by the file: ``factory(**arguments)`` builds the dense
+    one, ``into`` is one (changed in place), ``arch`` is ``FILE.py:factory``. Raises ``InputError`` if the file has no
+    usable recipe, ``ImpossibleError`` if a tensor is not the one that was written.
+    """
+    checkpoint = read(path)
+    if checkpoint.recipe is None:
+        raise InputError(
+            f"'{path}' has no recipe: it was not written by prune run", "load it as any state_dict"
+        )
+    recipe = checkpoint.recipe
+    verify_digests(checkpoint.tensors, recipe)
+    module, rebuild = _dense(recipe, factory, into, arch)
+    resize_module(module, recipe.shapes, recipe.patches)
+    _require_same(module, checkpoint.tensors)
+    load_weights(module, checkpoint.tensors)
+    materialise(module, rebuild)
+    return module.eval()
+
+
+def verify_digests(tensors: Mapping[str, Tensor], recipe: Recipe) -> None:
+    """Raises ``ImpossibleError`` naming the first tensor that is missing, extra or not as written."""
+    odd = sorted(tensors.keys() ^ recipe.digests.keys())
+    if odd:
+        raise ImpossibleError(
+            f"tensor '{odd[0]}' is {'not in the recipe' if odd[0] in tensors else 'missing'}"
+        )
+    for name, tensor in tensors.items():
+        if tensor_digest(tensor) != recipe.digests[name]:
+            raise ImpossibleError(
+                f"digest of tensor '{name}' is not the recorded one", "the file was changed; get it again"
+            )
+
+
+def resize_module(
+    module: nn.Module, shapes: Mapping[str, tuple[int, ...]], patches: Iterable[AttributePatch]
+) -> nn.Module:
+    """Give parameters and buffers of ``module`` (in place) the ``shapes`` of the pruned network, and set ``patches``.
+
+    Tensors whose shape changes become empty ones on the meta device; weights are to be loaded with ``assign=True``.
+    Sizes that layers of ``torch.nn`` keep as attributes follow. Raises ``InputError`` for a name or attribute which
+    is not there.
+    """
+    tensors = dict(module.named_parameters(remove_duplicate=False)) | dict(
+        module.named_buffers(remove_duplicate=False)
+    )
+    shared: dict[int, nn.Parameter] = {}
+    for name, shape in shapes.items():
+        if name not in tensors:
+            raise InputError(
+                f"the recipe sizes '{name}', which the network has not", "was another class given?"
+            )
+        old = tensors[name]
+        if old.dim() != len(shape):
+            raise InputError(f"the recipe gives '{name}' {len(shape)} dimensions, the network {old.dim()}")
+        if tuple(old.shape) != tuple(shape):
+            _replace(module, name, old, tuple(shape), shared)
+    for patch in patches:
+        _apply(module, patch)
+    for layer in module.modules():
+        _follow(layer)
+    return module
+
+
+def _replace(
+    module: nn.Module, name: str, old: Tensor, shape: tuple[int, ...], shared: dict[int, nn.Parameter]
+) -> None:
+    path, _, leaf = name.rpartition(".")
+    owner = module.get_submodule(path)
+    empty = torch.empty(shape, dtype=old.dtype, device="meta")
+    if isinstance(old, nn.Parameter):
+        # One parameter under two names stays one.
+        new = shared.setdefault(id(old), nn.Parameter(empty, requires_grad=old.requires_grad))
+        setattr(owner, leaf, new)
+    else:
+        setattr(owner, leaf, empty)
+
+
+def _apply(module: nn.Module, patch: AttributePatch) -> None:
+    """Set an existing int, or one element of an existing tuple or list of ints, to a positive value."""
+    where = f"{patch.module}.{patch.attribute}".lstrip(".")
+    try:
+        owner = module.get_submodule(patch.module)
+    except AttributeError:
+        raise InputError(f"the recipe patches '{where}', but there is no module '{patch.module}'") from None
+    old = vars(owner).get(patch.attribute)
+    if patch.attribute.startswith("_") or patch.value < 1:
+        raise InputError(f"refused recipe: it sets '{where}' to {patch.value}")
+    if type(old) is int and patch.index is None:
+        setattr(owner, patch.attribute, patch.value)
+        return
+    if isinstance(old, tuple | list) and patch.index is not None and all(type(item) is int for item in old):
+        if 0 <= patch.index < len(old):
+            items = [*old[: patch.index], patch.value, *old[patch.index + 1 :]]
+            setattr(owner, patch.attribute, items if isinstance(old, list) else tuple(items))
+            return
+    raise InputError(
+        f"refused recipe: '{where}' is no integer (or tuple of integers) that a cut could change"
+    )
+
+
+def _follow(layer: nn.Module) -> None:
+    """Let the size attributes of a ``torch.nn`` layer say what its weight is; some are used in ``forward``."""
+    weight = getattr(layer, "weight", None)
+    if not isinstance(weight, Tensor):
+        return
+    if isinstance(layer, nn.Linear):
+        layer.out_features, layer.in_features = weight.shape
+    elif isinstance(layer, nn.Conv1d | nn.Conv2d | nn.Conv3d):
+        layer.out_channels, layer.in_channels = weight.shape[0], weight.shape[1] * layer.groups
+    elif isinstance(layer, nn.ConvTranspose1d | nn.ConvTranspose2d | nn.ConvTranspose3d):
+        layer.in_channels, layer.out_channels = weight.shape[0], weight.shape[1] * layer.groups
+    elif isinstance(layer, nn.BatchNorm1d | nn.BatchNorm2d | nn.BatchNorm3d):
+        layer.num_features = weight.shape[0]
+    elif isinstance(layer, nn.GroupNorm):
+        layer.num_channels = weight.shape[0]
+    elif isinstance(layer, nn.LayerNorm):
+        layer.normalized_shape = tuple(weight.shape)
+    elif isinstance(layer, nn.Embedding):
+        layer.num_embeddings, layer.embedding_dim = weight.shape
+
+
+def _dense(
+    recipe: Recipe, factory: Callable[..., nn.Module] | None, into: nn.Module | None, arch: str | None
+) -> tuple[nn.Module, Callable[[], nn.Module]]:
+    """The dense network to resize, and how to build it with every buffer real."""
+    if sum(given is not None for given in (factory, into, arch)) > 1:
+        raise UsageError("give only one of factory, into and arch")
+    if into is not None:
+        module = into
+        return module, lambda: module
+    if factory is not None:
+        make = factory
+        return make(**recipe.arguments), lambda: make(**recipe.arguments)
+    if arch is None:
+        _require_registry(recipe)
+    spec = arch or recipe.arch
+    try:
+        return build(spec, recipe.arguments)[0], real_maker(spec, recipe.arguments)
+    except UsageError as error:
+        raise (
+            error if arch else InputError(f"the recipe cannot be built: {error.message}", error.hint)
+        ) from None
+
+
+def _require_registry(recipe: Recipe) -> None:
+    """A file may name networks of known libraries, never code."""
+    if recipe.arch.partition(":")[0] not in FAMILIES:
+        kind = "a module of your own" if recipe.arch == "module" else f"'{recipe.arch:.80}'"
+        raise InputError(
+            f"the recipe needs {kind}, which a file may not run by itself",
+            "load(path, factory=f), load(path, into=module) or --arch FILE.py:factory",
+        )
+    for name, value in recipe.arguments.items():
+        if _too_large(value):
+            raise InputError(f"refused recipe: argument {name}={value} is beyond {MAX_ARGUMENT}")
+
+
+def _too_large(value: Scalar) -> bool:
+    return isinstance(value, int | float) and abs(value) > MAX_ARGUMENT
+
+
+def _require_same(module: nn.Module, tensors: Mapping[str, Tensor]) -> None:
+    state = module.state_dict()
+    odd = sorted(state.keys() ^ tensors.keys())
+    if odd:
+        place = "the network" if odd[0] in state else "the file"
+        raise InputError(
+            f"tensor '{odd[0]}' is only in {place}", "the recipe names another network, or library version"
+        )
+    for name, tensor in state.items():
+        if (
+            tensor.shape != tensors[name].shape
+            or tensor.is_floating_point() != tensors[name].is_floating_point()
+        ):
+            raise InputError(
+                f"tensor '{name}' is {list(tensors[name].shape)}, the recipe makes {list(tensor.shape)}"
+            )

@@ -1,0 +1,108 @@
+"""From ``--arch`` and its arguments to an empty network."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+
+import torch
+from torch import Tensor, nn
+
+from prunecli.checkpoint.specs import InputSpec, Scalar
+from prunecli.errors import UsageError, unknown_name
+from prunecli.networks import factories
+from prunecli.networks.arguments import refuse_fetching
+from prunecli.networks.families import FAMILIES, Family
+from prunecli.networks.catalogue import names
+from prunecli.networks.sketching import materialise, sketch
+
+__all__ = ["build", "example_inputs", "family_of", "maker", "materialise", "real_maker"]
+
+# What a constructor raises for an argument it does not know or cannot use.
+_REJECTIONS = (
+    TypeError, ValueError, RuntimeError, AssertionError, LookupError, AttributeError, ArithmeticError, OSError,
+    ImportError,
+)  # fmt: skip
+
+
+def family_of(spec: str) -> tuple[Family, str] | None:
+    """The family and the name in it, or None for a user's factory. Raises ``UsageError`` for an unknown name."""
+    prefix, colon, name = spec.partition(":")
+    if prefix == "hf":
+        raise UsageError(
+            "--arch hf:DIR is not supported yet", "use torchvision:, timm:, cifar: or FILE.py:factory"
+        )
+    family = FAMILIES.get(prefix)
+    if family is None or not colon:
+        if ":" not in spec or spec.startswith(":"):
+            known = [full for full in names() if full.partition(":")[2] == spec]
+            hint = (
+                f"did you mean {' or '.join(known)}?"
+                if known
+                else "write torchvision:NAME or FILE.py:factory"
+            )
+            raise UsageError(f"--arch '{spec}' does not say where the network comes from", hint)
+        return None
+    known_names = family.names()
+    if name not in known_names:
+        raise unknown_name("network", spec, [f"{prefix}:{known}" for known in known_names])
+    return family, name
+
+
+def maker(spec: str, arguments: Mapping[str, Scalar]) -> Callable[[], nn.Module]:
+    """A function that builds the network, with parameters on the meta device if its family allows."""
+    found = family_of(spec)
+    make = real_maker(spec, arguments)
+    return make if found is None else lambda: sketch(make)
+
+
+def real_maker(spec: str, arguments: Mapping[str, Scalar]) -> Callable[[], nn.Module]:
+    """A function that builds the network with every tensor real. Raises ``UsageError`` for rejected arguments."""
+    found = family_of(spec)
+    if found is None:
+        factory = factories.find(spec)
+        return lambda: _forked(lambda: factory.build(arguments))
+    family, name = found
+    refuse_fetching(spec, arguments)
+
+    def make() -> nn.Module:
+        try:
+            return family.make(name, arguments)
+        except _REJECTIONS as error:
+            text = " ".join(str(error).split())[:200]
+            given = ", ".join(f"{key}={value}" for key, value in arguments.items()) or "no arguments"
+            raise UsageError(f"{spec} cannot be built with {given}: {text}", "check --arch-arg") from None
+
+    return make
+
+
+def _forked(make: Callable[[], nn.Module]) -> nn.Module:
+    with torch.random.fork_rng(devices=[]):
+        return make()
+
+
+def build(spec: str, arguments: Mapping[str, Scalar]) -> tuple[nn.Module, tuple[InputSpec, ...]]:
+    """An empty network and its default inputs, which are ``()`` where a user's file does not give any.
+
+    Parameters of torchvision, cifar and timm networks are on the meta device; buffers are real unless the family
+    makes them without values (see :func:`materialise`). Raises ``UsageError`` or ``InputError``.
+    """
+    found = family_of(spec)
+    if found is None:
+        factory = factories.find(spec)
+        return _forked(lambda: factory.build(arguments)), factory.inputs()
+    family, name = found
+    module = maker(spec, arguments)()
+    return module, family.inputs(name, arguments, module)
+
+
+def example_inputs(specs: Sequence[InputSpec], seed: int = 0) -> tuple[Tensor, ...]:
+    """Tensors of the given shapes: normal noise for floats, zeros for integers (always a valid index)."""
+    generator = torch.Generator().manual_seed(seed)
+    made = []
+    for spec in specs:
+        dtype: torch.dtype = getattr(torch, spec.dtype)
+        if dtype.is_floating_point:
+            made.append(torch.randn(spec.shape, generator=generator).to(dtype))
+        else:
+            made.append(torch.zeros(spec.shape, dtype=dtype))
+    return tuple(made)

@@ -1,0 +1,142 @@
+"""The user's own network: ``FILE.py:factory`` or ``pkg.mod:factory``. The only place that runs foreign code."""
+
+from __future__ import annotations
+
+import importlib
+import importlib.util
+import sys
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from types import ModuleType, TracebackType
+from typing import Any
+
+from torch import Tensor, nn
+
+from prunecli.checkpoint.specs import DTYPES, InputSpec, Scalar
+from prunecli.errors import InputError, PruneError, UsageError, unknown_name
+
+
+@dataclass(frozen=True)
+class Factory:
+    """``make(**arguments)`` builds the network; ``inputs`` come from the file's ``example_inputs()``, if it has one."""
+
+    spec: str
+    make: Callable[..., Any]
+    examples: Callable[[], Any] | None
+
+    def build(self, arguments: Mapping[str, Scalar]) -> nn.Module:
+        """Raises ``InputError`` in one line for whatever the factory raises, or if it makes something else."""
+        with _Foreign(self.spec):
+            module = self.make(**arguments)
+        if not isinstance(module, nn.Module):
+            raise InputError(
+                f"{self.spec} returned {type(module).__name__}, not an nn.Module",
+                "return the network from the factory",
+            )
+        return module
+
+    def inputs(self) -> tuple[InputSpec, ...]:
+        """Shapes and dtypes of ``example_inputs()``: a tensor, a tuple of tensors, or a mapping by name."""
+        if self.examples is None:
+            return ()
+        with _Foreign(f"example_inputs() beside {self.spec}"):
+            examples = self.examples()
+        named = (
+            tuple(examples.items())
+            if isinstance(examples, Mapping)
+            else tuple(
+                (None, item) for item in (examples if isinstance(examples, tuple | list) else (examples,))
+            )
+        )
+        return tuple(_spec_of(name, tensor, self.spec) for name, tensor in named)
+
+
+def find(spec: str) -> Factory:
+    """Import what ``spec`` names. Raises ``UsageError`` if it is not there, ``InputError`` if importing it fails."""
+    where, _, name = spec.rpartition(":")
+    if not where or not name.isidentifier():
+        raise UsageError(
+            f"--arch '{spec}' is not FILE.py:factory or pkg.mod:factory", "name the factory after a colon"
+        )
+    module = _import_file(Path(where), spec) if where.endswith(".py") else _import_module(where, spec)
+    public = [key for key, value in vars(module).items() if callable(value) and not key.startswith("_")]
+    if not hasattr(module, name):
+        raise unknown_name(f"factory in {where}", name, public)
+    make = getattr(module, name)
+    if isinstance(make, nn.Module) or not callable(make):
+        raise UsageError(
+            f"{spec} is a {type(make).__name__}, not a function", "name a function that builds the network"
+        )
+    examples = getattr(module, "example_inputs", None)
+    return Factory(spec, make, examples if callable(examples) else None)
+
+
+def _import_file(path: Path, spec: str) -> ModuleType:
+    if not path.is_file():
+        raise UsageError(f"no such file: '{path}'", "check the path in --arch")
+    name = f"prunecli_user_{path.stem}"
+    found = importlib.util.spec_from_file_location(name, path)
+    if found is None or found.loader is None:
+        raise UsageError(f"'{path}' is not a Python file", "name a .py file in --arch")
+    module = importlib.util.module_from_spec(found)
+    # Dataclasses and pickling look their module up by name while the file runs.
+    sys.modules[name] = module
+    with _importable(path.resolve().parent), _Foreign(spec):
+        found.loader.exec_module(module)
+    return module
+
+
+def _import_module(name: str, spec: str) -> ModuleType:
+    with _importable(Path.cwd()):
+        try:
+            missing = importlib.util.find_spec(name) is None
+        except (ImportError, ValueError):
+            missing = True
+        if missing:
+            raise UsageError(f"no module '{name}' for --arch '{spec}'", "for a file write FILE.py:factory")
+        with _Foreign(spec):
+            return importlib.import_module(name)
+
+
+@contextmanager
+def _importable(directory: Path) -> Iterator[None]:
+    """A user's file may import its neighbours, as it could if it were run."""
+    sys.path.insert(0, str(directory))
+    try:
+        yield
+    finally:
+        sys.path.remove(str(directory))
+
+
+class _Foreign:
+    """Any error out of the user's code becomes one line with its type and text."""
+
+    def __init__(self, where: str) -> None:
+        self._where = where
+
+    def __enter__(self) -> None:
+        return None
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, _: TracebackType | None
+    ) -> None:
+        if isinstance(error, Exception) and not isinstance(error, PruneError):
+            text = " ".join(str(error).split())[:300]
+            raise InputError(
+                f"{self._where} raised {type(error).__name__}: {text}",
+                "give its arguments with --arch-arg name=value, or mend the file",
+            ) from error
+
+
+def _spec_of(name: str | None, tensor: object, spec: str) -> InputSpec:
+    if not isinstance(tensor, Tensor):
+        raise InputError(
+            f"example_inputs() beside {spec} returned {type(tensor).__name__}",
+            "return a tensor or a tuple of tensors",
+        )
+    dtype = str(tensor.dtype).removeprefix("torch.")
+    if dtype not in DTYPES:
+        raise InputError(f"example_inputs() beside {spec} has dtype {dtype}", f"known: {', '.join(DTYPES)}")
+    return InputSpec(name, dtype, tuple(tensor.shape))

@@ -1,0 +1,52 @@
+"""Generates ``index.json`` from the installed torchvision: ``python -m prunecli.networks.index --write``."""
+
+from __future__ import annotations
+
+import json
+import sys
+
+from prunecli.checkpoint.specs import Scalar
+from prunecli.networks.catalogue import PATH, name_digest, name_sketch
+from prunecli.networks.families import FAMILIES, Family
+from prunecli.networks.sketching import sketch
+
+
+def generate() -> str:
+    """The text of ``index.json`` for the installed libraries. Builds every network once on the meta device."""
+
+    def keys_of(family: Family, name: str, arguments: dict[str, Scalar]) -> list[str]:
+        return list(sketch(lambda: family.make(name, arguments)).state_dict())
+
+    rows = []
+    for prefix in ("torchvision", "cifar"):
+        family = FAMILIES[prefix]
+        for name in family.names():
+            for arguments in _variants(prefix, name):
+                keys = keys_of(family, name, arguments)
+                row = {"spec": f"{prefix}:{name}", "arguments": arguments}
+                rows.append(json.dumps(row | {"digest": name_digest(keys), "sketch": name_sketch(keys)}))
+    return '{"version": 1, "networks": [\n' + ",\n".join(rows) + "\n]}\n"
+
+
+def _variants(prefix: str, name: str) -> list[dict[str, Scalar]]:
+    """Networks whose parameter names depend on an argument: those with an auxiliary head."""
+    if prefix != "torchvision":
+        return [{}]
+    if name in ("googlenet", "inception_v3"):
+        return [{"aux_logits": True}, {"aux_logits": False}]
+    if name.startswith(("deeplabv3_", "fcn_")):
+        return [{"aux_loss": True}, {"aux_loss": False}]
+    return [{}]
+
+
+def main(arguments: list[str]) -> int:
+    """Write the index, or report whether it is current."""
+    text = generate()
+    if arguments == ["--write"]:
+        PATH.write_text(text, encoding="utf-8")
+        return 0
+    return 0 if PATH.read_text(encoding="utf-8") == text else 1
+
+
+if __name__ == "__main__":
+    sys.exit(main(sys.argv[1:]))
