@@ -42,9 +42,12 @@ def main(arguments: Sequence[str] | None = None) -> int:
 
 
 def _invoke(arguments: list[str]) -> int:
-    from prunecli.cli.app import command
+    from prunecli.cli.app import command, show_completion
     from prunecli.cli.usage import PARSER_ERROR, as_usage_error
 
+    if arguments[:1] == ["--show-completion"] and len(arguments) == 2:
+        # Shells run this at every start. Reading the value through Typer would take twice as long.
+        return show_completion(arguments[1])
     try:
         code = command().main(args=arguments, prog_name="prune", standalone_mode=False)
     except PARSER_ERROR as error:

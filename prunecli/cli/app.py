@@ -7,7 +7,7 @@ from typing import Annotated, Any
 import typer
 
 from prunecli import __version__
-from prunecli.cli import completions, demo, inspect, ls, names, output, run, verify
+from prunecli.cli import demo, inspect, ls, names, output, run, verify
 from prunecli.cli.help import Command, Group
 
 app = typer.Typer(
@@ -29,11 +29,18 @@ def _print_version(wanted: bool) -> None:
         raise typer.Exit
 
 
+def show_completion(shell: str) -> int:
+    """Print the completion script for ``shell``. Raises ``UsageError`` for one there is none for."""
+    names.require_known("shell", shell, names.SHELLS)
+    from prunecli.cli import completions
+
+    output.text(completions.script(command(), shell))
+    return 0
+
+
 def _print_completion(shell: str | None) -> None:
     if shell is not None:
-        names.require_known("shell", shell, names.SHELLS)
-        output.text(completions.script(command(), shell))
-        raise typer.Exit
+        raise typer.Exit(show_completion(shell))
 
 
 @app.callback(invoke_without_command=True)

@@ -71,14 +71,14 @@ def _subcommand(name: str, command: Any) -> Subcommand:
         for p in command.params
         if p.param_type_name == "option"
     ]
-    options.append(Option(("-h", "--help"), False, "Show the help."))
+    options.append(Option(("-h", "--help"), False, "Show the help"))
     return Subcommand(name, _first_sentence(command.help), tuple(options))
 
 
 def _first_sentence(text: str | None) -> str:
     """Plain enough for every shell's quoting."""
     first = (text or "").strip().split(". ")[0].rstrip(".")
-    return "".join(c for c in first if c.isalnum() or c in " .,-/()=*+")
+    return "".join(c for c in first if c.isalnum() or c in " .,-/()=*+:|")
 
 
 def _bash(root: Subcommand, commands: tuple[Subcommand, ...]) -> str:
@@ -139,7 +139,7 @@ def _follows(key: str) -> bool:
 def _zsh(root: Subcommand, commands: tuple[Subcommand, ...]) -> str:
     listed = "\n".join(f"    '{c.name}:{c.help}'" for c in commands)
     branches = "\n".join(
-        f"        {c.name})\n            _arguments -s \\\n{_zsh_arguments(c)}\n            ;;"
+        f"        {c.name})\n            _arguments -s -S \\\n{_zsh_arguments(c)}\n            ;;"
         for c in commands
     )
     return f"""#compdef prune

@@ -9,8 +9,6 @@ import typer
 
 from prunecli.cli import output, settings
 from prunecli.cli.options import OUTPUT, Force, Json, Quiet, require_one_format, require_writable
-from prunecli.report.files import write_report
-from prunecli.report.text import plural
 
 
 def demo(
@@ -23,13 +21,14 @@ def demo(
     json: Json = False,
     quiet: Quiet = False,
 ) -> None:
-    """Prune a digit classifier that comes with this package: no data, no download, no GPU."""
+    """Prune a small digit classifier that comes with this package."""
     require_one_format(json, quiet)
     settings.target({"speedup": speedup}, None)
     report_file = out.with_suffix(".json")
     for path in (out, report_file):
         require_writable(path, force)
     from prunecli.demo import run
+    from prunecli.report.files import write_report
 
     with output.progress(quiet) as progress:
         done = run(out, speedup=speedup, force=force, progress=progress)
@@ -42,6 +41,7 @@ def demo(
         output.document({"schema": "prunecli.demo/1", "accuracy": accuracy, "report": done.report.to_json()})
     else:
         from prunecli.report.terminal import result
+        from prunecli.report.text import plural
 
         output.show(*result(done.report))
         output.text(

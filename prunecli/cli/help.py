@@ -11,19 +11,33 @@ def _write_panels(parameters: list[Any], context: Any, formatter: Any) -> None:
     """Parameters under the heading of their panel, in order of first appearance."""
     panels: dict[str, list[tuple[str, str]]] = {}
     for parameter in parameters:
-        record = parameter.get_help_record(context)
-        if record is None:
-            continue
         default = "Arguments" if parameter.param_type_name == "argument" else "Options"
         heading = getattr(parameter, "rich_help_panel", None) or default
-        panels.setdefault(heading, []).append(record)
+        panels.setdefault(heading, []).append(_record(parameter))
     for heading in sorted(panels, key=lambda name: (name == "Options", name != "Arguments")):
         with formatter.section(heading):
             formatter.write_dl(panels[heading], col_max=34)
 
 
+def _record(parameter: Any) -> tuple[str, str]:
+    """What to type and what it means. Not Typer's wording, which differs between releases."""
+    if parameter.param_type_name == "argument":
+        return parameter.metavar, parameter.help
+    spelled = ", ".join(sorted(parameter.opts, key=len))
+    if parameter.is_flag:
+        return spelled, parameter.help
+    shown = parameter.default is not None and not parameter.multiple and not callable(parameter.default)
+    default = f" [default: {parameter.default}]" if shown else ""
+    return f"{spelled} {parameter.metavar}", parameter.help + default
+
+
 class Command(TyperCommand):
     """A command whose options are printed panel by panel."""
+
+    def collect_usage_pieces(self, ctx: Any) -> list[str]:
+        """``CKPT [OPTIONS]``: what must be there first."""
+        places = [str(p.metavar) for p in self.get_params(ctx) if p.param_type_name == "argument"]
+        return [*places, "[OPTIONS]"]
 
     def format_options(self, ctx: Any, formatter: Any) -> None:
         _write_panels(self.get_params(ctx), ctx, formatter)

@@ -20,7 +20,7 @@ def inspect(
     input: Input = None,
     json: Json = False,
 ) -> None:
-    """Show layers, parameters, MACs and coupled groups of a checkpoint."""
+    """Show the layers or the coupled groups of a checkpoint."""
     arguments = parse_arguments(arch_arg)
     require_readable(ckpt)
     import prunecli

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-from importlib.metadata import entry_points
-
 from prunecli.errors import unknown_name
 
 CRITERIA = ("bn-scale", "fpgm", "lamp", "magnitude-l1", "magnitude-l2", "random")
@@ -21,6 +19,9 @@ def require_known(kind: str, name: str, known: tuple[str, ...], entry_point_grou
     """Raise ``UsageError`` with the nearest names unless ``name`` is here or in an installed package."""
     if name in known:
         return
+    # Slow to import, and not needed for a name that is known.
+    from importlib.metadata import entry_points
+
     others = entry_points(group=entry_point_group).names if entry_point_group else set()
     if name not in others:
         raise unknown_name(kind, name, (*known, *others))

@@ -4,12 +4,14 @@ from __future__ import annotations
 
 import os
 from pathlib import Path
-from typing import Annotated, TypeAlias
+from typing import TYPE_CHECKING, Annotated, TypeAlias
 
 import typer
 
 from prunecli.errors import InputError, OutputError, UsageError
-from prunecli.report.model import Scalar
+
+if TYPE_CHECKING:
+    from prunecli.report.model import Scalar
 
 NETWORK = "Network"
 OUTPUT = "Output"

@@ -77,9 +77,11 @@ def path(location: Path) -> None:
 
 def show(*parts: RenderableType) -> None:
     """Tables and text on stdout."""
-    with _reader_may_leave():
-        _console(sys.stdout).print(*parts, sep="\n")
-        sys.stdout.flush()
+    console = _console(sys.stdout)
+    with console.capture() as printed:
+        console.print(*parts, sep="\n")
+    # Tables are filled up with spaces to their full width, which nobody wants in a file.
+    _write("\n".join(line.rstrip(" ") for line in printed.get().split("\n")))
 
 
 @contextmanager

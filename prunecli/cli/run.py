@@ -13,12 +13,11 @@ import typer
 from prunecli.cli import names, output, settings
 from prunecli.cli.options import OUTPUT, Arch, ArchArg, Checkpoint, Force, Input, Json, Quiet, parse_arguments
 from prunecli.cli.settings import Printing, Request
-from prunecli.plan import Plan
-from prunecli.report.files import plan_document, write_report
-from prunecli.report.model import Report
 
 if TYPE_CHECKING:
     from prunecli.api import Result
+    from prunecli.plan import Plan
+    from prunecli.report.model import Report
 
 TARGET = "Target (exactly one, or --plan)"
 METHOD = "What is removed"
@@ -28,16 +27,6 @@ RUNNING = "Running"
 # Long because Typer reads the options from the signature; everything after it is a few lines.
 def run(
     ckpt: Checkpoint,
-    out: Annotated[
-        Path | None,
-        typer.Option(
-            "-o",
-            "--output",
-            metavar="OUT",
-            rich_help_panel=OUTPUT,
-            help="Default: STEM.pruned.safetensors beside CKPT.",
-        ),
-    ] = None,
     speedup: Annotated[
         float | None,
         typer.Option(metavar="X", rich_help_panel=TARGET, help="Dense MACs / pruned MACs, like 2."),
@@ -108,6 +97,16 @@ def run(
     arch: Arch = None,
     arch_arg: ArchArg = None,
     input: Input = None,
+    out: Annotated[
+        Path | None,
+        typer.Option(
+            "-o",
+            "--output",
+            metavar="OUT",
+            rich_help_panel=OUTPUT,
+            help="Default: STEM.pruned.safetensors beside CKPT.",
+        ),
+    ] = None,
     report: Annotated[
         list[Path] | None,
         typer.Option(
@@ -144,7 +143,7 @@ def run(
         int | None, typer.Option(metavar="N", rich_help_panel=RUNNING, help="CPU threads. Default: torch's.")
     ] = None,
 ) -> None:
-    """Prune a checkpoint: write a smaller one that loads and runs, and a report beside it."""
+    """Prune a checkpoint into a smaller one that loads and runs."""
     request = settings.Request(
         files=settings.files(ckpt, out, report),
         choices=settings.Choices(criterion, scheme, reduce, normalize, repair, device),
@@ -171,6 +170,8 @@ def _execute(request: Request) -> None:
     if printing.dry_run:
         _show_plan(result.plan, done, printing)
         return
+    from prunecli.report.files import write_report
+
     for path in files.reports:
         write_report(done, path)
     _show_result(done, request)
@@ -207,6 +208,8 @@ def _prune(request: Request, plan: Plan | None, progress: Callable[[str], None] 
 
 def _show_plan(plan: Plan, report: Report, printing: Printing) -> None:
     if printing.as_json:
+        from prunecli.report.files import plan_document
+
         output.document(plan_document(plan, report))
     elif not printing.quiet:
         from prunecli.report.terminal import planned

@@ -9,12 +9,15 @@ import math
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from prunecli.cli import names
 from prunecli.cli.options import require_one_format, require_readable, require_writable
 from prunecli.errors import InputError, UsageError
 from prunecli.plan import Plan
-from prunecli.report.model import Scalar
+
+if TYPE_CHECKING:
+    from prunecli.report.model import Scalar
 
 TARGETS = ("speedup", "flops", "params", "ratio")
 

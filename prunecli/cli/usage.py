@@ -28,6 +28,8 @@ def as_usage_error(error: Any) -> UsageError:
         commands = getattr(context.command, "commands", {}) if context is not None else {}
         typed = message.split("'")[1] if "'" in message else ""
         return UsageError(f"no such command: {typed}", _nearest(typed, list(commands), where))
+    # The parser explains the same thing twice: "Input should be a valid number, unable to parse ...".
+    message = message.partition(", unable to parse")[0].replace("Input should", "it should")
     return UsageError(message[:1].lower() + message[1:], f"see {where} --help")
 
 

@@ -22,7 +22,7 @@ def verify(
     json: Json = False,
     quiet: Quiet = False,
 ) -> None:
-    """Check a pruned file: digests, reload in a fresh process, and the cut itself with --against."""
+    """Prove a pruned file: digests, fresh reload, the cut itself."""
     require_one_format(json, quiet)
     require_readable(out)
     if against is not None:

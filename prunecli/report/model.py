@@ -148,9 +148,9 @@ class Report:
     """Everything about one ``prune run``.
 
     ``counter`` is who counted the MACs (``fvcore`` or ``torch``), ``unsupported`` what it skipped (operator
-    -> times). ``steps`` has the seconds of every pruning step, ``timings`` those of every stage.
-    ``checkpoint`` is None for a module, ``output`` None until the result is saved. ``options`` are the
-    settings that shaped the result.
+    -> times). ``steps`` has the seconds of every pruning step, ``timings`` those of the stages,
+    which do not overlap. ``checkpoint`` is None for a module, ``output`` None until the result is saved.
+    ``options`` are the settings that shaped the result.
     """
 
     version: str

@@ -10,7 +10,6 @@ from collections.abc import Iterable, Mapping, Sequence
 
 from rich import box
 from rich.console import RenderableType
-from rich.padding import Padding
 from rich.table import Table
 from rich.text import Text
 
@@ -28,8 +27,10 @@ def result(report: Report) -> tuple[RenderableType, ...]:
     written = f" -> {report.output.name}" if report.output else ""
     return (
         _heading(source + written, report.network),
-        _indent(_totals(report)),
-        _indent(_facts(report)),
+        Text(),
+        _totals(report),
+        Text(),
+        _facts(report),
         *_removed(report.groups),
         *_left(report.groups),
     )
@@ -40,8 +41,10 @@ def planned(report: Report) -> tuple[RenderableType, ...]:
     source = report.checkpoint.name if report.checkpoint else "module"
     return (
         _heading(f"plan for {source} (nothing was written)", report.network),
-        _indent(_totals(report)),
-        _indent(_facts(report)),
+        Text(),
+        _totals(report),
+        Text(),
+        _facts(report),
         *_removed(report.groups, most=None),
         *_left(report.groups),
     )
@@ -60,7 +63,7 @@ def inspection(found: Inspection, groups: bool) -> tuple[RenderableType, ...]:
         facts.insert(0, ("file", found.checkpoint.layout))
     facts += _unsupported(found.unsupported)
     table = _group_table(found.groups) if groups else _layer_table(found)
-    return _heading(source, found.network), _indent(_pairs(facts)), table
+    return _heading(source, found.network), Text(), _pairs(facts), Text(), table
 
 
 def verification(found: Verification) -> tuple[RenderableType, ...]:
@@ -74,7 +77,7 @@ def verification(found: Verification) -> tuple[RenderableType, ...]:
     facts = [("file", f"{size(found.output.bytes)}, sha256 {found.output.digest[:16]}...")]
     if found.changed_by:
         facts.append(("changed by", ", ".join(found.changed_by)))
-    return _heading(found.output.name, found.network), _indent(_pairs(facts)), table
+    return _heading(found.output.name, found.network), Text(), _pairs(facts), Text(), table
 
 
 def listing(rows: Sequence[Mapping[str, str]]) -> RenderableType:
@@ -138,7 +141,7 @@ def _removed(groups: Iterable[GroupRow], most: int | None = MOST_ROWS) -> tuple[
         return ()
     table = _table("pruned group", ">dense", ">kept", ">removed", "reaches")
     for row in rows[:most]:
-        share = f"{1 - row.kept / row.dense:.0%}"
+        share = f"{1 - row.kept / row.dense:.1%}"
         table.add_row(_safe(row.name), str(row.dense), str(row.kept), share, _safe(_layers(row)))
     if most is not None and len(rows) > most:
         table.add_row(f"... and {len(rows) - most} more, in the report")
@@ -219,10 +222,6 @@ def _pairs(pairs: Iterable[tuple[str, str]]) -> Table:
     for name, value in pairs:
         table.add_row(name, _safe(value))
     return table
-
-
-def _indent(part: RenderableType) -> RenderableType:
-    return Padding(part, (1, 0, 0, 0))
 
 
 def _safe(value: str) -> Text:

@@ -1,0 +1,81 @@
+"""Small hand-made documents for the tests of report/ and cli/."""
+
+from __future__ import annotations
+
+from prunecli.report.model import (
+    Goal,
+    GroupRow,
+    Input,
+    Inspection,
+    LayerRow,
+    NetworkFacts,
+    Output,
+    PinnedRow,
+    Proof,
+    Report,
+    Source,
+    Totals,
+    Verification,
+)
+
+SOURCE = Source(
+    "resnet50.pth", "ab" * 32, "zip pickle, under 'state_dict', prefix 'module.' removed", ("epoch",)
+)
+NETWORK = NetworkFacts(
+    "torchvision:resnet50", {"num_classes": 10}, ("strides",), ("identified by 320 names",)
+)
+LAYERS = (
+    LayerRow("conv1", "Conv2d", (64, 3, 7, 7), (40, 3, 7, 7), 9408, 5880, 118_013_952, 73_758_720, 0.25),
+    LayerRow("bn1", "BatchNorm2d", (64,), (40,), 128, 80, 1_605_632, 1_003_520, 0.0),
+    LayerRow("avgpool", "AdaptiveAvgPool2d", (), (), 0, 0, 100_352, 50_176, 0.0),
+    LayerRow("fc", "Linear", (10, 2048), (10, 1024), 20_490, 10_250, 20_480, 10_240, 0.0),
+)
+PRUNED = GroupRow("conv1", "channels", 64, 40, ("conv1", "bn1", "layer1.0.conv1"), "pruned")
+WHOLE = GroupRow("fc", "channels", 10, 10, ("fc",), "whole", "it reaches the output of the network")
+FREE = GroupRow("conv1", "channels", 64, 64, ("conv1", "bn1"), "prunable", None, "mean over the axis")
+
+
+def report(groups: tuple[GroupRow, ...] = (PRUNED, WHOLE)) -> Report:
+    return Report(
+        version="0.1.0",
+        command=("prune", "run", "resnet50.pth", "--speedup", "2"),
+        checkpoint=SOURCE,
+        network=NETWORK,
+        inputs=(Input((1, 3, 224, 224)),),
+        target=Goal("speedup", 2.0, 2.0013, 0.005, True),
+        before=Totals(25_557_032, 4_133_742_592, 102_228_128),
+        after=Totals(12_700_100, 2_065_000_000, 50_800_400),
+        counter="fvcore",
+        unsupported={"aten::cumsum": 2},
+        layers=LAYERS,
+        groups=groups,
+        pinned=(PinnedRow("fc.weight", 0, "output of the network"),),
+        steps=(0.31,),
+        timings={"trace": 0.21, "score": 0.05, "reload": 2.5},
+        proofs=(Proof("masked network", True, 1.2e-6, 1e-4), Proof("reload", True)),
+        output=Output("small.safetensors", "cd" * 32, 50_900_000),
+    )
+
+
+def inspection(groups: tuple[GroupRow, ...] = (FREE, WHOLE)) -> Inspection:
+    return Inspection(
+        version="0.1.0",
+        checkpoint=SOURCE,
+        network=NETWORK,
+        inputs=(Input((1, 3, 224, 224)),),
+        totals=Totals(25_557_032, 4_133_742_592, 102_228_128),
+        counter="fvcore",
+        unsupported={},
+        layers=LAYERS,
+        groups=groups,
+        pinned=(PinnedRow("fc.weight", 0, "output of the network"),),
+    )
+
+
+def verification(*proofs: Proof) -> Verification:
+    return Verification(
+        version="0.1.0",
+        output=Output("small.safetensors", "cd" * 32, 50_900_000),
+        network=NETWORK,
+        proofs=proofs or (Proof("digests", True, detail="320 tensors"), Proof("reload", True, 1e-7, 1e-4)),
+    )
