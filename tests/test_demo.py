@@ -12,7 +12,7 @@ from safetensors.torch import load_file
 
 from prunecli import demo, load
 from prunecli.demo.data import digits
-from prunecli.demo.train import add_group_lasso, unit_norms, units
+from prunecli.demo.train import add_group_lasso, train, unit_norms, units
 from prunecli.errors import ImpossibleError, UsageError
 from prunecli.networks.cifar import REGISTRY
 
@@ -32,8 +32,8 @@ def test_shipped_files_are_small() -> None:
 
 
 def test_the_split_is_balanced_and_complete() -> None:
-    train, test = digits(test=False), digits(test=True)
-    assert train.images.shape == (1437, 1, 8, 8)
+    training, test = digits(test=False), digits(test=True)
+    assert training.images.shape == (1437, 1, 8, 8)
     assert test.labels.bincount().tolist() == [36] * 10
     assert float(test.images.min()) == -1.0
     assert float(test.images.max()) == 1.0
@@ -122,3 +122,12 @@ def test_the_lasso_gradient_is_the_derivative_of_the_sum_of_norms() -> None:
     for (parameter, _), gradient in zip(slices, expected, strict=True):
         torch.testing.assert_close(parameter.grad, gradient)
     torch.testing.assert_close(unit_norms(slices), torch.cat(rows, dim=1).norm(dim=1).detach())
+
+
+def test_training_is_reproducible_and_learns() -> None:
+    first = train(epochs=1, strength=1e-3, seed=5)
+    second = train(epochs=1, strength=1e-3, seed=5)
+    for name, tensor in first.state_dict().items():
+        assert torch.equal(tensor, second.state_dict()[name]), name
+    assert demo.accuracy(first) > 20
+    assert not first.training
