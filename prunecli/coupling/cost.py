@@ -77,3 +77,21 @@ class Polynomial:
             held = prod(sizes[name] for name in monomial if name not in names)
             terms[free] = terms.get(free, 0) + coefficient * held
         return Polynomial({monomial: c for monomial, c in terms.items() if c})
+
+
+def exact_quotient(left: Polynomial, right: Polynomial) -> Polynomial | None:
+    """``left / right`` where ``right`` is one monomial that divides every term of ``left``, else None."""
+    if len(right.terms) != 1:
+        return None
+    (divisor, coefficient) = next(iter(right.terms.items()))
+    terms: dict[tuple[str, ...], int] = {}
+    for monomial, value in left.terms.items():
+        rest = list(monomial)
+        for name in divisor:
+            if name not in rest:
+                return None
+            rest.remove(name)
+        if value % coefficient:
+            return None
+        terms[tuple(rest)] = value // coefficient
+    return Polynomial(terms)

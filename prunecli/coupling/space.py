@@ -58,10 +58,11 @@ class Member:
 
 @dataclass(frozen=True, slots=True)
 class Bundle:
-    """Groups whose sizes must stay in a fixed proportion (``chunk``, ``C == heads * head_dim``).
+    """Groups that must lose units in a fixed proportion (``chunk``, ``C == heads * head_dim``).
 
-    Selection removes whole steps: ``stride`` units of every member at once. A group without such a constraint
-    is a bundle of one member with stride 1. Every group that is not frozen is in exactly one bundle.
+    Selection removes whole steps: ``stride`` units of every member at once; the members' sizes themselves need not be
+    in that proportion. A group without such a constraint is a bundle of one member with stride 1. Every
+    group that is not frozen is in exactly one bundle.
     """
 
     members: tuple[Member, ...]

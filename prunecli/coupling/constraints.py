@@ -1,0 +1,332 @@
+"""From the numbers a trace collected to size constraints, guards and attribute patches.
+
+An attribute that names the size of an axis is *patched* to the axis's new size. An expression that names it
+becomes an equality of polynomials in the group sizes. It holds for the dense network, so a linear one is a statement
+about how many units are *removed*: two groups lose units in a fixed proportion, and form a *bundle*. Sums are made into such
+pairs before groups are named (:func:`balance`); what cannot be solved that way freezes the groups it speaks of.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
+from fractions import Fraction
+from math import gcd, lcm
+
+from prunecli.coupling.algebra import Algebra, Atom, Cat, Node, leaves, normal
+from prunecli.coupling.cost import Polynomial, exact_quotient
+from prunecli.coupling.integers import Attribute, Expression, IntegerLog, Literal, Operation, SizeOf
+from prunecli.coupling.space import Bundle, Guard, Member, Patch
+
+Sizes = Mapping[str, int]
+AttributeKey = tuple[str, str, int | None]
+
+
+@dataclass
+class Solution:
+    """What selection has to respect: ``frozen`` groups with reasons, ``bundles`` of the rest, ``guards``, ``patches``."""
+
+    frozen: dict[str, str]
+    bundles: tuple[Bundle, ...] = ()
+    guards: tuple[Guard, ...] = ()
+    patches: tuple[Patch, ...] = ()
+
+
+@dataclass
+class _Ratios:
+    """Union-find of groups that lose units in a fixed proportion: removed(group) = ratio x removed(root)."""
+
+    parent: dict[str, tuple[str, Fraction]] = field(default_factory=dict)
+    reasons: dict[str, str] = field(default_factory=dict)
+    multiples: dict[str, int] = field(default_factory=dict)
+
+    def find(self, name: str) -> tuple[str, Fraction]:
+        ratio = Fraction(1)
+        while name in self.parent:
+            name, step = self.parent[name]
+            ratio *= step
+        return name, ratio
+
+    def join(self, left: str, right: str, ratio: Fraction, reason: str) -> bool:
+        """removed(left) = ratio x removed(right). False if that contradicts what is known."""
+        root_left, a = self.find(left)
+        root_right, b = self.find(right)
+        if root_left == root_right:
+            return a == ratio * b
+        self.parent[root_left] = (root_right, ratio * b / a)
+        self.reasons.setdefault(left, reason)
+        self.reasons.setdefault(right, reason)
+        return True
+
+
+class _Solver:
+    """Restarts with more groups frozen until nothing new has to be."""
+
+    def __init__(self, log: IntegerLog, sizes: Sizes, polynomial: Callable[[Node], Polynomial]) -> None:
+        self.log = log
+        self.sizes = sizes
+        self.polynomial = polynomial
+        self.frozen: dict[str, str] = {}
+        self.changed = False
+
+    def solve(self, frozen: Mapping[str, str]) -> Solution:
+        self.frozen = dict(frozen)
+        while True:
+            self.changed = False
+            self.ratios = _Ratios()
+            self.guards: dict[Guard, None] = {}
+            self.formulas: dict[AttributeKey, Polynomial] = {}
+            self._learn()
+            if not self.changed:
+                return Solution(self.frozen, self._bundles(), tuple(self.guards), self._patches())
+
+    def _freeze(self, polynomial: Polynomial, reason: str) -> None:
+        for name in sorted(polynomial.groups - self.frozen.keys()):
+            self.frozen[name] = reason
+            self.changed = True
+
+    def _learn(self) -> None:
+        for fixation in self.log.fixations:
+            for key in _attributes(fixation.expression):
+                self.formulas[key.key] = Polynomial.constant(key.value)
+            for node in nodes_in(fixation.expression):
+                self._freeze(self._size(node), fixation.reason)
+        for demand in self.log.demands:
+            if isinstance(demand.expression, Attribute):
+                self.formulas.setdefault(demand.expression.key, self._size(demand.node))
+        for left, right, where in self.log.equalities:
+            self._equal(self._size(left), self._size(right), f"chunks of equal size in {where}")
+        for demand in self.log.demands:
+            self._demand(demand.expression, self._size(demand.node), demand.where)
+        for comparison in self.log.comparisons:
+            self._compare(comparison.left, comparison.op, comparison.right, comparison.outcome, comparison.where)
+
+    def _size(self, node: Node) -> Polynomial:
+        polynomial = self.polynomial(node)
+        if polynomial.groups & self.frozen.keys():
+            return polynomial.restricted(frozenset(self.sizes) - self.frozen.keys(), self.sizes)
+        return polynomial
+
+    def _value(self, expression: Expression) -> Polynomial | None:
+        """The expression as a polynomial, or None where it is not one."""
+        if isinstance(expression, Literal):
+            return Polynomial.constant(expression.value)
+        if isinstance(expression, Attribute):
+            return self.formulas.get(expression.key, Polynomial.constant(expression.value))
+        if isinstance(expression, SizeOf):
+            return self._size(expression.node)
+        left, right = self._value(expression.left), self._value(expression.right)
+        if left is None or right is None:
+            return None
+        if left.is_constant and right.is_constant:
+            return Polynomial.constant(expression.value)
+        if expression.op in "+-*":
+            return {"+": left + right, "-": left - right, "*": left * right}[expression.op]
+        return exact_quotient(left, right) if expression.op == "//" else None
+
+    def _demand(self, expression: Expression, size: Polynomial, where: str) -> None:
+        reason = f"its size is tied to a number in {where}"
+        value = self._value(expression)
+        if value is not None:
+            self._equal(value, size, reason)
+            return
+        if isinstance(expression, Operation) and expression.op == "//":
+            left, right = self._value(expression.left), self._value(expression.right)
+            if left is not None and right is not None and self._holds(left, right * size):
+                self._equal(left, right * size, reason)
+                return
+        self._freeze_expression(expression, size, reason)
+
+    def _freeze_expression(self, expression: Expression, size: Polynomial, reason: str) -> None:
+        self._freeze(size, reason)
+        for node in nodes_in(expression):
+            self._freeze(self._size(node), reason)
+        for attribute in _attributes(expression):
+            self._freeze(self.formulas.get(attribute.key, Polynomial({})), reason)
+
+    def _holds(self, left: Polynomial, right: Polynomial) -> bool:
+        return left.value(self.sizes) == right.value(self.sizes)
+
+    def _equal(self, left: Polynomial, right: Polynomial, reason: str) -> None:
+        """State ``left == right``: as a proportion of two groups if it can be, else everything in it is frozen."""
+        difference = _without_common_factor(left - right)
+        if not difference.terms:
+            return
+        pairs = _proportions(difference, self.sizes)
+        if pairs is None or not all(self.ratios.join(a, b, ratio, reason) for a, b, ratio in pairs):
+            self._freeze(difference, reason)
+
+    def _compare(self, left: Expression, op: str, right: Expression, outcome: bool, where: str) -> None:
+        if isinstance(left, Operation) and left.op == "%" and right == Literal(0):
+            self._divisible(left, (op == "==") == outcome, where)
+            return
+        a, b = self._value(left), self._value(right)
+        if a is None or b is None:
+            self._freeze_expression(left, Polynomial({}), f"a comparison in {where} depends on its size")
+            self._freeze_expression(right, Polynomial({}), f"a comparison in {where} depends on its size")
+        elif not (a.is_constant and b.is_constant):
+            negated = {"==": "!=", "!=": "==", "<": ">=", "<=": ">", ">": "<=", ">=": "<"}
+            held = op if outcome else negated[op]
+            if held == "==":
+                self._equal(a, b, f"its size is compared in {where}")
+            else:
+                self.guards[Guard(a, held, b, where)] = None
+
+    def _divisible(self, modulo: Operation, divides: bool, where: str) -> None:
+        a, b = self._value(modulo.left), self._value(modulo.right)
+        reason = f"a comparison in {where} depends on its size"
+        if a is None or b is None or not divides:
+            self._freeze_expression(modulo, Polynomial({}), reason)
+        elif b.is_constant and len(a.terms) == 1 and len(next(iter(a.terms))) == 1:
+            ((name,), coefficient) = next(iter(a.terms.items()))
+            divisor = b.value({})
+            needed = divisor // gcd(divisor, coefficient)
+            self.ratios.multiples[name] = lcm(needed, self.ratios.multiples.get(name, 1))
+        elif not (a.is_constant and b.is_constant) and exact_quotient(a, b) is None:
+            self.guards[Guard(a, "%0", b, where)] = None
+
+    def _bundles(self) -> tuple[Bundle, ...]:
+        families: dict[str, dict[str, Fraction]] = {}
+        for name in self.sizes:
+            if name not in self.frozen:
+                root, ratio = self.ratios.find(name)
+                families.setdefault(root, {})[name] = ratio
+        return tuple(self._bundle(family) for family in families.values())
+
+    def _bundle(self, family: Mapping[str, Fraction]) -> Bundle:
+        scale = Fraction(1)
+        denominator = lcm(*(ratio.denominator for ratio in family.values()))
+        strides = {name: int(ratio * denominator) for name, ratio in family.items()}
+        common = gcd(*strides.values())
+        strides = {name: stride // common for name, stride in strides.items()}
+        needed = lcm(*(m // gcd(m, strides[n]) for n, m in self.ratios.multiples.items() if n in strides), 1)
+        scale *= needed
+        members = tuple(Member(name, int(stride * scale)) for name, stride in strides.items())
+        reason = next((self.ratios.reasons[name] for name in family if name in self.ratios.reasons), None)
+        return Bundle(members, reason if len(members) > 1 or needed > 1 else None)
+
+    def _patches(self) -> tuple[Patch, ...]:
+        return tuple(
+            Patch(*key, formula) for key, formula in self.formulas.items() if not formula.is_constant
+        )
+
+
+def solve(
+    log: IntegerLog, sizes: Sizes, polynomial: Callable[[Node], Polynomial], frozen: Mapping[str, str]
+) -> Solution:
+    """Constraints of one trace. ``polynomial`` gives the size of an axis in the group sizes; ``frozen`` groups are constants."""
+    return _Solver(log, sizes, polynomial).solve(frozen)
+
+
+def nodes_in(expression: Expression) -> list[Node]:
+    """The axes whose sizes an expression speaks of."""
+    if isinstance(expression, SizeOf):
+        return [expression.node]
+    if isinstance(expression, Operation):
+        return nodes_in(expression.left) + nodes_in(expression.right)
+    return []
+
+
+def _attributes(expression: Expression) -> list[Attribute]:
+    if isinstance(expression, Attribute):
+        return [expression]
+    if isinstance(expression, Operation):
+        return _attributes(expression.left) + _attributes(expression.right)
+    return []
+
+
+def _without_common_factor(polynomial: Polynomial) -> Polynomial:
+    """Divide by the sizes that stand in every term: they are never zero."""
+    if not polynomial.terms:
+        return polynomial
+    common = list(next(iter(polynomial.terms)))
+    for monomial in polynomial.terms:
+        rest = list(monomial)
+        shared = []
+        for name in common:
+            if name in rest:
+                rest.remove(name)
+                shared.append(name)
+        common = shared
+    divided = exact_quotient(polynomial, Polynomial({tuple(common): 1}))
+    return polynomial if divided is None else divided
+
+
+def _proportions(difference: Polynomial, sizes: Sizes) -> list[tuple[str, str, Fraction]] | None:
+    """``difference == 0`` as proportions ``removed(a) = ratio * removed(b)``, or None where it is not of that kind."""
+    linear = {monomial[0]: c for monomial, c in difference.terms.items() if len(monomial) == 1}
+    if len(linear) != len(difference.terms) - (() in difference.terms):
+        return None
+    plus = [(name, c) for name, c in linear.items() if c > 0]
+    minus = [(name, -c) for name, c in linear.items() if c < 0]
+    if len(plus) == len(minus) == 1:
+        return [(plus[0][0], minus[0][0], Fraction(minus[0][1], plus[0][1]))]
+    pairs: list[tuple[str, str, Fraction]] = []
+    for name, coefficient in plus:
+        partner = next((p for p in minus if p[1] * sizes[p[0]] == coefficient * sizes[name]), None)
+        if partner is None:
+            return None
+        minus.remove(partner)
+        pairs.append((name, partner[0], Fraction(partner[1], coefficient)))
+    return None if minus else pairs
+
+
+def balance(log: IntegerLog, algebra: Algebra) -> None:
+    """Split atoms until every stated equality of sizes is one of pairs of equally large atoms.
+
+    ``7 + 6 + 1 == 14`` (the halves of a shuffled concatenation) becomes ``7 == 7``, ``6 == 6`` and one index that stays,
+    so both halves can lose units together. Equalities that are not linear in their atoms are left to :func:`solve`.
+    """
+    for _ in range(len(log.equalities) + 1):
+        if not any([_balance(algebra, left, right) for left, right, _ in log.equalities]):
+            return
+
+
+def _balance(algebra: Algebra, left: Node, right: Node) -> bool:
+    counts: dict[Atom, int] = {}
+    for node, sign in ((left, 1), (right, -1)):
+        linear = _linear(node)
+        if linear is None:
+            return False
+        for atom, coefficient in linear:
+            counts[atom] = counts.get(atom, 0) + sign * coefficient
+    changed = False
+    for coefficient in sorted({abs(c) for c in counts.values() if c}):
+        plus = [atom for atom, c in counts.items() if c == coefficient]
+        minus = [atom for atom, c in counts.items() if c == -coefficient]
+        if len(plus) != 1 or len(minus) != 1 or plus[0].size != minus[0].size:
+            changed |= _align(algebra, plus, minus)
+    return changed
+
+
+def _align(algebra: Algebra, plus: list[Atom], minus: list[Atom]) -> bool:
+    """Pair equal sizes, then split the larger of two unequal atoms; what has no partner stays whole."""
+    rest = list(minus)
+    unpaired = []
+    for atom in plus:
+        partner = next((other for other in rest if other.size == atom.size), None)
+        if partner is None:
+            unpaired.append(atom)
+        else:
+            rest.remove(partner)
+    if unpaired and rest:
+        first, second = unpaired[0], rest[0]
+        larger, size = (first, second.size) if first.size > second.size else (second, first.size)
+        algebra.split(larger, size)
+        return True
+    for atom in (*unpaired, *rest):
+        algebra.pin(atom, "it has no counterpart in the other of two chunks of equal size")
+    return bool(unpaired or rest)
+
+
+def _linear(node: Node) -> list[tuple[Atom, int]] | None:
+    """The size of ``node`` as a sum of coefficient x atom over its unpinned atoms, or None."""
+    node = normal(node)
+    if isinstance(node, Atom):
+        return [] if node.pinned is not None else [(node, 1)]
+    if isinstance(node, Cat):
+        parts = [_linear(child) for child in node.children]
+        return None if any(part is None for part in parts) else [term for part in parts for term in part or ()]
+    free = [child for child in node.children if any(atom.pinned is None for atom in leaves(child))]
+    inner = _linear(free[0]) if len(free) == 1 else None
+    return None if inner is None else [(atom, c * (node.size // free[0].size)) for atom, c in inner]

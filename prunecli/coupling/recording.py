@@ -1,0 +1,136 @@
+"""What one trace writes down: the axes of tensors, how parameters are used, what operators cost."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from prunecli.coupling.algebra import ONE, Algebra, Node, fixed, fresh, is_pinned
+from prunecli.coupling.integers import IntegerLog, TracedInt
+from prunecli.coupling.space import Role
+
+_AXES = "_prunecli_axes"
+_NAME = "_prunecli_name"
+
+CONSTANT = "it meets a constant tensor of the network"
+
+
+@dataclass(frozen=True, slots=True)
+class CostTerm:
+    """``coefficient`` times the product of the sizes of ``nodes``: multiply-adds of one operator."""
+
+    coefficient: int
+    nodes: tuple[Node, ...]
+
+
+class Recording:
+    """The state that operator rules and function handlers work on.
+
+    ``axes(tensor)`` gives one node per dimension; a tensor that came from nowhere (a constant) has only fixed axes.
+    """
+
+    def __init__(self) -> None:
+        self.algebra = Algebra()
+        self.integers = IntegerLog(lambda: self.where)
+        self.module_stack: list[str] = []
+        self.parameter_axes: dict[str, list[Node]] = {}
+        self.used: dict[str, None] = {}
+        self.roles: dict[tuple[str, int], Role] = {}
+        self.costs: list[CostTerm] = []
+        self.counting = True
+        self.unknown: dict[str, None] = {}
+        self.sliced_by_function = False
+        self.conv_groups: Node = ONE
+
+    @property
+    def where(self) -> str:
+        """The module whose ``forward`` is running, by its path."""
+        return next((path for path in reversed(self.module_stack) if path), "the network's forward")
+
+    def axes(self, tensor: Tensor) -> list[Node]:
+        found: list[Node] | None = getattr(tensor, _AXES, None)
+        if found is None:
+            return [fixed(size, CONSTANT) for size in tensor.shape]
+        return found
+
+    def is_traced(self, tensor: Tensor) -> bool:
+        return hasattr(tensor, _AXES)
+
+    def set_axes(self, tensor: Tensor, axes: Iterable[Node]) -> None:
+        setattr(tensor, _AXES, list(axes))
+
+    def add_parameter(self, names: Sequence[str], tensor: Tensor) -> None:
+        """Give a parameter or buffer its own axes; ``names`` are all its names (tied weights have several)."""
+        known = next((self.parameter_axes[name] for name in names if name in self.parameter_axes), None)
+        axes = known if known is not None else [fresh(size) for size in tensor.shape]
+        for name in names:
+            self.parameter_axes[name] = axes
+        self.set_axes(tensor, axes)
+        setattr(tensor, _NAME, names[0])
+
+    def name_of(self, tensor: object) -> str | None:
+        return getattr(tensor, _NAME, None)
+
+    def use(self, tensor: Tensor) -> None:
+        """Note the first use of a parameter: execution order."""
+        name = self.name_of(tensor)
+        if name is not None:
+            self.used.setdefault(name)
+
+    def role(self, tensor: object, *roles: Role) -> None:
+        """State what dimensions 0, 1, ... of ``tensor`` are, if it is a parameter."""
+        name = self.name_of(tensor)
+        if name is not None:
+            self.used.setdefault(name)
+            for dim, role in enumerate(roles):
+                self.roles.setdefault((name, dim), role)
+
+    def cost(self, coefficient: int, nodes: Iterable[Node]) -> None:
+        if self.counting:
+            self.costs.append(CostTerm(coefficient, tuple(nodes)))
+
+    def pin_all(self, tensors: Iterable[Tensor], reason: str) -> None:
+        for tensor in tensors:
+            for node in self.axes(tensor):
+                self.algebra.pin(node, reason)
+
+    def pair(self, number: Any, node: Node) -> None:
+        """``number``, written in ``forward``, is the size of ``node``."""
+        if isinstance(number, TracedInt):
+            self.integers.demand(number, node)
+        elif not is_pinned(node):
+            self.algebra.pin(node, f"its size is the plain number {int(number)} in {self.where}")
+
+
+def tensors_in(value: Any) -> list[Tensor]:
+    """All tensors in a nest of tuples, lists, dicts and dataclass-like objects."""
+    if isinstance(value, Tensor):
+        return [value]
+    if isinstance(value, dict):
+        return [tensor for item in value.values() for tensor in tensors_in(item)]
+    if isinstance(value, (tuple, list)):
+        return [tensor for item in value for tensor in tensors_in(item)]
+    if hasattr(value, "__dataclass_fields__"):
+        return [tensor for name in value.__dataclass_fields__ for tensor in tensors_in(getattr(value, name))]
+    return []
+
+
+def numbers_in(value: Any) -> list[TracedInt]:
+    """All traced numbers directly in an argument, or in a tuple, list or slice of it."""
+    if type(value) is TracedInt:
+        return [value]
+    if isinstance(value, (tuple, list)):
+        return [number for item in value for number in numbers_in(item)]
+    if isinstance(value, slice):
+        return [number for item in (value.start, value.stop, value.step) for number in numbers_in(item)]
+    return []
+
+
+def to_meta(tensor: Tensor) -> Tensor:
+    """A tensor of the same shape without storage; floating types all become float32."""
+    dtype = torch.float32 if tensor.is_floating_point() else tensor.dtype
+    return torch.empty(tensor.shape, dtype=dtype, device="meta")

@@ -1,0 +1,211 @@
+"""Run a network once without arithmetic and learn which axes are the same.
+
+Two modes watch the run: :class:`_Operators` sees every ATen operator below all composite functions, and
+:class:`_Functions` sees what ``forward`` wrote (numbers, attention, groups of convolutions). Parameters, buffers and inputs are
+stand-ins on the meta device, so nothing is computed and no memory is used; constants of the network are real,
+so that what ``forward`` reads from them is right. The module itself is left exactly as it was.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import ExitStack, contextmanager
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+from torch.func import functional_call
+from torch.nn.modules.module import register_module_forward_hook, register_module_forward_pre_hook
+from torch.overrides import TorchFunctionMode
+from torch.utils._python_dispatch import TorchDispatchMode
+
+import prunecli.coupling.shapes  # noqa: F401  (registers its rules)
+from prunecli.coupling.functions import HANDLERS, plain
+from prunecli.coupling.integers import IntegerLog
+from prunecli.coupling.operators import RULES, Call, Rule, pointwise, torch_tag_says_pointwise, unknown
+from prunecli.coupling.recording import Recording, tensors_in, to_meta
+
+_META = torch.device("meta")
+_NEW = frozenset({"new_zeros", "new_ones", "new_full", "new_empty"})
+
+
+class _Functions(TorchFunctionMode):
+    def __init__(self, recording: Recording) -> None:
+        self.recording = recording
+
+    def __torch_function__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
+        return HANDLERS.get(func, plain)(self.recording, func, args, kwargs or {})
+
+
+class _Operators(TorchDispatchMode):
+    def __init__(self, recording: Recording, on_meta: bool) -> None:
+        super().__init__()
+        self.recording = recording
+        self.on_meta = on_meta
+
+    def __torch_dispatch__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
+        kwargs = kwargs or {}
+        recording = self.recording
+        if self.on_meta and func.overloadpacket.__name__ in _NEW:
+            # A new tensor has nothing of the old one but its type: a constant, computed for real.
+            return func(args[0].new_empty(0, device="cpu"), *args[1:], **{**kwargs, "device": torch.device("cpu")})
+        tensors = tensors_in(args) + tensors_in(list(kwargs.values())) if kwargs else tensors_in(args)
+        traced = [tensor for tensor in tensors if recording.is_traced(tensor)]
+        if self.on_meta:
+            args, kwargs = self._placed(args, kwargs, bool(traced))
+        out = func(*args, **kwargs)
+        if traced:
+            for tensor in traced:
+                recording.use(tensor)
+            rule, name = _rule(func)
+            if kwargs:
+                args = _positional(func, args, kwargs)
+            rule(recording, Call(name, args, out))
+        return out
+
+    def _placed(self, args: Any, kwargs: Any, traced: bool) -> tuple[Any, Any]:
+        """Constants are computed for real on the CPU; where they meet traced tensors they become stand-ins."""
+        if traced:
+            args = _map(args, lambda t: t if t.is_meta else t.to(_META))
+            kwargs = {k: _map(v, lambda t: t if t.is_meta else t.to(_META)) for k, v in kwargs.items()}
+            if kwargs.get("device") is not None:
+                kwargs["device"] = _META
+        elif kwargs.get("device") == _META and not any(t.is_meta for t in tensors_in(args)):
+            kwargs = {**kwargs, "device": torch.device("cpu")}
+        return args, kwargs
+
+
+def _map(value: Any, change: Any) -> Any:
+    if isinstance(value, Tensor):
+        return change(value)
+    if isinstance(value, (tuple, list)):
+        return type(value)(_map(item, change) for item in value)
+    return value
+
+
+_CACHE: dict[Any, tuple[Rule, str]] = {}
+
+
+def _rule(func: Any) -> tuple[Rule, str]:
+    found = _CACHE.get(func)
+    if found is None:
+        name = f"{func.namespace}.{func.overloadpacket.__name__}".rstrip("_")
+        name = name.replace("aten.aten.", "aten.")
+        rule = RULES.get(name)
+        if rule is None:
+            rule = pointwise if torch_tag_says_pointwise(func) else unknown
+        found = _CACHE[func] = (rule, name)
+    return found
+
+
+def _positional(func: Any, args: tuple[Any, ...], kwargs: Mapping[str, Any]) -> tuple[Any, ...]:
+    """Arguments in schema order, keyword ones filled in."""
+    rest = func._schema.arguments[len(args) :]
+    return (*args, *(kwargs.get(argument.name, argument.default_value) for argument in rest))
+
+
+def record(
+    module: nn.Module, inputs: Sequence[Any], recording: Recording, *, on_meta: bool = True, counting: bool = True
+) -> None:
+    """Run ``module(*inputs)`` once and write what happens into ``recording``.
+
+    With ``on_meta`` false the network runs on real tensors, for forwards that look at values.
+    Whatever the network's own code raises comes through.
+    """
+    recording.counting = counting
+    stand_in = to_meta if on_meta else _real
+    with ExitStack() as stack:
+        stack.enter_context(torch.no_grad())
+        stack.enter_context(_untouched(module, recording.integers))
+        stack.enter_context(_module_paths(module, recording))
+        state = _stand_ins(module, recording, stand_in)
+        arguments = [_input(recording, value, stand_in) for value in inputs]
+        stack.enter_context(_Functions(recording))
+        stack.enter_context(_Operators(recording, on_meta))
+        output = functional_call(module, state, tuple(arguments), tie_weights=True)
+    recording.pin_all(tensors_in(output), "the network's output")
+
+
+def _real(tensor: Tensor) -> Tensor:
+    copy = tensor.detach().clone()
+    return copy.float() if copy.is_floating_point() else copy
+
+
+def _stand_ins(module: nn.Module, recording: Recording, stand_in: Any) -> dict[str, Tensor]:
+    named: dict[int, list[str]] = {}
+    tensors: dict[int, Tensor] = {}
+    for source in (module.named_parameters(remove_duplicate=False), module.named_buffers(remove_duplicate=False)):
+        for name, tensor in source:
+            named.setdefault(id(tensor), []).append(name)
+            tensors[id(tensor)] = tensor
+    state: dict[str, Tensor] = {}
+    for key, names in named.items():
+        fake = stand_in(tensors[key])
+        recording.add_parameter(names, fake)
+        state.update(dict.fromkeys(names, fake))
+    return state
+
+
+def _input(recording: Recording, value: Any, stand_in: Any) -> Any:
+    if isinstance(value, Tensor):
+        fake = stand_in(value)
+        recording.set_axes(fake, recording.axes(value))
+        for node in recording.axes(fake):
+            node.pinned = "the network's input"  # type: ignore[union-attr]
+        return fake
+    if isinstance(value, dict):
+        return {key: _input(recording, item, stand_in) for key, item in value.items()}
+    if isinstance(value, (tuple, list)):
+        return type(value)(_input(recording, item, stand_in) for item in value)
+    return value
+
+
+@contextmanager
+def _untouched(module: nn.Module, log: IntegerLog) -> Iterator[None]:
+    """Integer attributes are traced numbers inside; afterwards every module has exactly what it had before."""
+    before = [(child, dict(child.__dict__)) for child in module.modules()]
+    mutable = [(child.__dict__[k], dict(child.__dict__[k])) for child, _ in before for k in ("_buffers", "_parameters")]
+    fast_path = torch.backends.mha.get_fastpath_enabled()
+    torch.backends.mha.set_fastpath_enabled(False)
+    try:
+        for path, child in module.named_modules():
+            for name, value in list(child.__dict__.items()):
+                traced = _traced_attribute(log, path, name, value)
+                if traced is not None:
+                    child.__dict__[name] = traced
+        yield
+    finally:
+        torch.backends.mha.set_fastpath_enabled(fast_path)
+        for child, attributes in before:
+            child.__dict__.clear()
+            child.__dict__.update(attributes)
+        for store, content in mutable:
+            store.clear()
+            store.update(content)
+
+
+def _traced_attribute(log: IntegerLog, path: str, name: str, value: Any) -> Any:
+    if type(value) is int:
+        return log.attribute(path, name, None, value)
+    if type(value) in (tuple, list, torch.Size) and value and all(type(item) is int for item in value):
+        return type(value)([log.attribute(path, name, index, item) for index, item in enumerate(value)])
+    return None
+
+
+@contextmanager
+def _module_paths(module: nn.Module, recording: Recording) -> Iterator[None]:
+    paths = {id(child): path for path, child in module.named_modules()}
+
+    def enter(child: nn.Module, args: Any) -> None:
+        recording.module_stack.append(paths.get(id(child), ""))
+
+    def leave(child: nn.Module, args: Any, output: Any) -> None:
+        recording.module_stack.pop()
+
+    handles = [register_module_forward_pre_hook(enter), register_module_forward_hook(leave)]
+    try:
+        yield
+    finally:
+        for handle in handles:
+            handle.remove()
+        recording.module_stack.clear()
