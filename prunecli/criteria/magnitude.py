@@ -13,15 +13,15 @@ from prunecli.criteria.views import GroupView, SlotView
 
 
 def _absolute_sum(slot: SlotView) -> Tensor:
-    return slot.sum_of(torch.abs)
+    return slot.sum_of(torch.abs_)
 
 
 def _square_sum(slot: SlotView) -> Tensor:
-    return slot.sum_of(torch.square)
+    return slot.sum_of(torch.square_)
 
 
 def _batch_norm_scale(slot: SlotView) -> Tensor | None:
-    return slot.sum_of(torch.abs) if slot.is_batch_norm_scale else None
+    return slot.sum_of(torch.abs_) if slot.is_batch_norm_scale else None
 
 
 def _uniform(view: GroupView) -> Tensor:

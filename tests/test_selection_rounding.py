@@ -1,0 +1,38 @@
+"""Divisors of unit counts, worked out by hand."""
+
+from __future__ import annotations
+
+import pytest
+from spaces import Sketch, attention, chain
+
+from prunecli.coupling.axes import Concat, Fixed, Product
+from prunecli.selection.rounding import quanta
+
+
+def test_a_plain_width_needs_the_multiple_itself() -> None:
+    assert quanta(chain(16, 12, 8).space(), 8) == ({"g0": 8, "g1": 8, "g2": 8}, [])
+
+
+def test_nothing_is_asked_without_rounding() -> None:
+    assert quanta(chain(16).space(), 1) == ({"g0": 1}, [])
+
+
+def test_a_narrow_group_cannot_comply_and_is_named() -> None:
+    assert quanta(chain(16, 6).space(), 8) == ({"g0": 8, "g1": 1}, ["g1"])
+
+
+@pytest.mark.parametrize(("multiple", "divisor"), [(4, 1), (8, 2), (16, 4)])
+def test_frozen_heads_share_the_burden_of_head_dimensions(multiple: int, divisor: int) -> None:
+    assert quanta(attention(heads=4, head_dim=6).space(), multiple)[0]["head_dim"] == divisor
+
+
+def test_heads_that_may_go_do_not() -> None:
+    result, _ = quanta(attention(heads=4, head_dim=8, frozen_heads=False).space(), 4)
+    assert result == {"width": 4, "heads": 4, "head_dim": 4}
+
+
+def test_every_part_of_a_concatenation_complies() -> None:
+    sketch = Sketch()
+    a, b = sketch.units("a", 16), sketch.units("b", 6)
+    sketch.conv("join", Fixed(8), Concat((a, Product((Fixed(4), b)))))
+    assert quanta(sketch.space(), 8) == ({"a": 8, "b": 2}, [])
