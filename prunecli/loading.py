@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Mapping
 from pathlib import Path
+from typing import Any
 
 import torch
 from torch import Tensor, nn
@@ -32,11 +33,13 @@ def load(
     into: nn.Module | None = None,
     arch: str | None = None,
 ) -> nn.Module:
-    """The pruned network in ``path``, in eval mode on the CPU. Needs only that file and the network's library.
+    """The pruned network in ``path``, in eval mode on the CPU. Needs only that file and the network's
+    library.
 
-    A network of the user's own is named by the caller, never by the file: ``factory(**arguments)`` builds the dense
-    one, ``into`` is one (changed in place), ``arch`` is ``FILE.py:factory``. Raises ``InputError`` if the file has no
-    usable recipe, ``ImpossibleError`` if a tensor is not the one that was written.
+    A network of the user's own is named by the caller, never by the file: ``factory(**arguments)`` builds
+    the dense one, ``into`` is one (changed in place), ``arch`` is ``FILE.py:factory``. Raises
+    ``InputError`` if the file has no usable recipe, ``ImpossibleError`` if a tensor is not the one that was
+    written.
     """
     checkpoint = read(path)
     if checkpoint.recipe is None:
@@ -70,11 +73,12 @@ def verify_digests(tensors: Mapping[str, Tensor], recipe: Recipe) -> None:
 def resize_module(
     module: nn.Module, shapes: Mapping[str, tuple[int, ...]], patches: Iterable[AttributePatch]
 ) -> nn.Module:
-    """Give parameters and buffers of ``module`` (in place) the ``shapes`` of the pruned network, and set ``patches``.
+    """Give parameters and buffers of ``module`` (in place) the ``shapes`` of the pruned network, and set
+    ``patches``.
 
-    Tensors whose shape changes become empty ones on the meta device; weights are to be loaded with ``assign=True``.
-    Sizes that layers of ``torch.nn`` keep as attributes follow. Raises ``InputError`` for a name or attribute which
-    is not there.
+    Tensors whose shape changes become empty ones on the meta device; weights are to be loaded with
+    ``assign=True``. Sizes that layers of ``torch.nn`` keep as attributes follow. Raises ``InputError`` for
+    a name or attribute which is not there.
     """
     tensors = dict(module.named_parameters(remove_duplicate=False)) | dict(
         module.named_buffers(remove_duplicate=False)
@@ -118,26 +122,27 @@ def _apply(module: nn.Module, patch: AttributePatch) -> None:
         owner = module.get_submodule(patch.module)
     except AttributeError:
         raise InputError(f"the recipe patches '{where}', but there is no module '{patch.module}'") from None
-    old = vars(owner).get(patch.attribute)
+    old: Any = vars(owner).get(patch.attribute)
     if patch.attribute.startswith("_") or patch.value < 1:
         raise InputError(f"refused recipe: it sets '{where}' to {patch.value}")
     if type(old) is int and patch.index is None:
         setattr(owner, patch.attribute, patch.value)
         return
-    if isinstance(old, tuple | list) and patch.index is not None and all(type(item) is int for item in old):
-        if 0 <= patch.index < len(old):
-            items = [*old[: patch.index], patch.value, *old[patch.index + 1 :]]
-            setattr(owner, patch.attribute, items if isinstance(old, list) else tuple(items))
-            return
-    raise InputError(
-        f"refused recipe: '{where}' is no integer (or tuple of integers) that a cut could change"
-    )
+    integers = isinstance(old, tuple | list) and all(type(item) is int for item in old)
+    if not integers or patch.index is None or not 0 <= patch.index < len(old):
+        raise InputError(
+            f"refused recipe: '{where}' is no integer (or tuple of integers) that a cut could change"
+        )
+    items = [*old[: patch.index], patch.value, *old[patch.index + 1 :]]
+    setattr(owner, patch.attribute, items if isinstance(old, list) else tuple(items))
 
 
 def _follow(layer: nn.Module) -> None:
-    """Let the size attributes of a ``torch.nn`` layer say what its weight is; some are used in ``forward``."""
-    weight = getattr(layer, "weight", None)
-    if not isinstance(weight, Tensor):
+    """Let the size attributes of a ``torch.nn`` layer say what its weight is; some are used in
+    ``forward``.
+    """
+    weight = layer._parameters.get("weight")
+    if weight is None:
         return
     if isinstance(layer, nn.Linear):
         layer.out_features, layer.in_features = weight.shape

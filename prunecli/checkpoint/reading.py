@@ -43,8 +43,8 @@ class Checkpoint:
 def read(path: str | Path) -> Checkpoint:
     """Read ``path``. Raises ``UsageError`` if it is missing, ``InputError`` if it is no usable checkpoint."""
     path = Path(path)
-    _require_file(path)
     try:
+        _require_file(path)
         return _read(path)
     except OSError as error:
         raise InputError(f"cannot read '{path}': {error.strerror or error}") from None
@@ -57,7 +57,11 @@ def read(path: str | Path) -> Checkpoint:
 def require_finite(tensors: Mapping[str, Tensor]) -> None:
     """Raises ``InputError`` naming the first tensor with a NaN or an infinite value."""
     for name, tensor in tensors.items():
-        if tensor.is_floating_point() and not bool(torch.isfinite(tensor).all()):
+        if not tensor.is_floating_point():
+            continue
+        # Eight-bit floats have no isfinite of their own.
+        tensor = tensor.float() if tensor.element_size() == 1 else tensor
+        if not bool(torch.isfinite(tensor).all()):
             kind = "NaN" if bool(torch.isnan(tensor).any()) else "infinite"
             raise InputError(
                 f"tensor '{name}' holds {kind} values", "the training diverged; take an earlier checkpoint"
@@ -71,8 +75,10 @@ def _require_file(path: Path) -> None:
         )
         hint = f"name the file: {path / inside[0]}" if inside else "name the file with the weights"
         raise InputError(f"'{path}' is a directory; reading a model directory is not supported yet", hint)
-    if path.exists():
+    if path.is_file():
         return
+    if path.exists():
+        raise InputError(f"'{path}' is not a regular file", "name the file with the weights")
     near: list[str] = []
     if path.parent.is_dir():
         near = get_close_matches(path.name, [p.name for p in path.parent.iterdir() if p.is_file()], n=2)

@@ -57,10 +57,10 @@ class AttributePatch:
 class Recipe:
     """Everything :func:`prunecli.load` needs besides the tensors.
 
-    ``arch`` and ``arguments`` rebuild the dense network; ``shapes`` (per parameter and buffer) and ``patches``
-    say what is different in the pruned one. ``digests`` are those of the tensors in the file, ``cut_digests``
-    those right after the cut; they differ where ``changed_by`` names what changed weights since.
-    ``source_digest`` is the SHA-256 of the dense file.
+    ``arch`` and ``arguments`` rebuild the dense network; ``shapes`` (per parameter and buffer) and
+    ``patches`` say what is different in the pruned one. ``digests`` are those of the tensors in the file,
+    ``cut_digests`` those right after the cut; they differ where ``changed_by`` names what changed weights
+    since. ``source_digest`` is the SHA-256 of the dense file.
     """
 
     arch: str

@@ -53,6 +53,12 @@ def _descend(saved: object, notes: list[str], dropped: list[str]) -> dict[str, o
             notes.append(f"the averaged weights beside '{key}' are not used")
         level = _mapping(level[key])
     if not any(isinstance(value, Tensor) for value in level.values()):
+        several = [name for name, value in level.items() if _holds_tensors(value, 1)]
+        if len(several) > 1:
+            raise InputError(
+                f"several sets of weights found ({', '.join(several[:6])})",
+                "save the one to prune in a file of its own",
+            )
         inside = ", ".join(f"'{name}'" for name in list(level)[:6]) or "nothing"
         raise InputError(
             f"no weights found; the file holds {inside}",

@@ -21,7 +21,8 @@ from prunecli.errors import InputError, OutputError, UsageError
 def refuse_target(out: str | Path, source: str | Path | None = None, force: bool = False) -> None:
     """Raises ``UsageError`` if ``out`` cannot be written, before any work is done.
 
-    That is: its directory is missing, it is a directory, it is ``source`` itself, or exists without ``force``.
+    That is: its directory is missing, it is a directory, it is ``source`` itself, or exists without
+    ``force``.
     """
     out = Path(out)
     if out.is_dir():

@@ -1,6 +1,8 @@
-"""From a checkpoint to an ``nn.Module``: torchvision, the bundled CIFAR networks, timm, the user's own factory.
+"""From a checkpoint to an ``nn.Module``: torchvision, the bundled CIFAR networks, timm, the user's own
+factory.
 
-``names`` and ``parse_input`` are light; what needs torch is imported on first use, so that completion is quick.
+``names`` and ``parse_input`` are light; what needs torch is imported on first use, so that completion is
+quick.
 """
 
 from __future__ import annotations

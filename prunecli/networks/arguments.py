@@ -14,7 +14,9 @@ _FETCHING = ("weights", "pretrained", "checkpoint", "cache_dir", "progress", "hf
 
 
 def parse_arguments(pairs: Sequence[str]) -> dict[str, Scalar]:
-    """``["num_classes=10", "act=relu"]`` to ``{"num_classes": 10, "act": "relu"}``: JSON scalars, else text."""
+    """``["num_classes=10", "act=relu"]`` to ``{"num_classes": 10, "act": "relu"}``: JSON scalars, else
+    text.
+    """
     arguments: dict[str, Scalar] = {}
     for pair in pairs:
         key, equals, value = pair.partition("=")

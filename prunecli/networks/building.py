@@ -11,21 +11,23 @@ from prunecli.checkpoint.specs import InputSpec, Scalar
 from prunecli.errors import UsageError, unknown_name
 from prunecli.networks import factories
 from prunecli.networks.arguments import refuse_fetching
-from prunecli.networks.families import FAMILIES, Family
 from prunecli.networks.catalogue import names
+from prunecli.networks.families import FAMILIES, Family
 from prunecli.networks.sketching import materialise, sketch
 
-__all__ = ["build", "example_inputs", "family_of", "maker", "materialise", "real_maker"]
+__all__ = ["build", "example_inputs", "family_of", "materialise", "real_maker"]
 
 # What a constructor raises for an argument it does not know or cannot use.
 _REJECTIONS = (
-    TypeError, ValueError, RuntimeError, AssertionError, LookupError, AttributeError, ArithmeticError, OSError,
-    ImportError,
+    TypeError, ValueError, RuntimeError, AssertionError, LookupError, AttributeError, ArithmeticError,
+    OSError, ImportError,
 )  # fmt: skip
 
 
 def family_of(spec: str) -> tuple[Family, str] | None:
-    """The family and the name in it, or None for a user's factory. Raises ``UsageError`` for an unknown name."""
+    """The family and the name in it, or None for a user's factory. Raises ``UsageError`` for an unknown
+    name.
+    """
     prefix, colon, name = spec.partition(":")
     if prefix == "hf":
         raise UsageError(
@@ -48,19 +50,13 @@ def family_of(spec: str) -> tuple[Family, str] | None:
     return family, name
 
 
-def maker(spec: str, arguments: Mapping[str, Scalar]) -> Callable[[], nn.Module]:
-    """A function that builds the network, with parameters on the meta device if its family allows."""
-    found = family_of(spec)
-    make = real_maker(spec, arguments)
-    return make if found is None else lambda: sketch(make)
-
-
 def real_maker(spec: str, arguments: Mapping[str, Scalar]) -> Callable[[], nn.Module]:
-    """A function that builds the network with every tensor real. Raises ``UsageError`` for rejected arguments."""
+    """A function that builds the network with every tensor real. Raises ``UsageError`` for rejected
+    arguments.
+    """
     found = family_of(spec)
     if found is None:
-        factory = factories.find(spec)
-        return lambda: _forked(lambda: factory.build(arguments))
+        return lambda: _forked(lambda: factories.find(spec).build(arguments))
     family, name = found
     refuse_fetching(spec, arguments)
 
@@ -83,15 +79,20 @@ def _forked(make: Callable[[], nn.Module]) -> nn.Module:
 def build(spec: str, arguments: Mapping[str, Scalar]) -> tuple[nn.Module, tuple[InputSpec, ...]]:
     """An empty network and its default inputs, which are ``()`` where a user's file does not give any.
 
-    Parameters of torchvision, cifar and timm networks are on the meta device; buffers are real unless the family
-    makes them without values (see :func:`materialise`). Raises ``UsageError`` or ``InputError``.
+    Parameters of torchvision, cifar and timm networks are on the meta device; buffers are real unless the
+    family makes them without values (see :func:`materialise`). Raises ``UsageError`` or ``InputError``.
     """
     found = family_of(spec)
     if found is None:
         factory = factories.find(spec)
         return _forked(lambda: factory.build(arguments)), factory.inputs()
     family, name = found
-    module = maker(spec, arguments)()
+    make = real_maker(spec, arguments)
+    try:
+        module = sketch(make)
+    except UsageError:
+        # A network that reads its own fresh parameters cannot be sketched; a wrong argument fails here again.
+        module = _forked(make)
     return module, family.inputs(name, arguments, module)
 
 

@@ -1,4 +1,6 @@
-"""The user's own network: ``FILE.py:factory`` or ``pkg.mod:factory``. The only place that runs foreign code."""
+"""The user's own network: ``FILE.py:factory`` or ``pkg.mod:factory``. The only place that runs foreign
+code.
+"""
 
 from __future__ import annotations
 
@@ -6,8 +8,9 @@ import importlib
 import importlib.util
 import sys
 from collections.abc import Callable, Iterator, Mapping
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass
+from difflib import get_close_matches
 from pathlib import Path
 from types import ModuleType, TracebackType
 from typing import Any
@@ -20,14 +23,18 @@ from prunecli.errors import InputError, PruneError, UsageError, unknown_name
 
 @dataclass(frozen=True)
 class Factory:
-    """``make(**arguments)`` builds the network; ``inputs`` come from the file's ``example_inputs()``, if it has one."""
+    """``make(**arguments)`` builds the network; ``inputs`` come from the file's ``example_inputs()``, if it
+    has one.
+    """
 
     spec: str
     make: Callable[..., Any]
     examples: Callable[[], Any] | None
 
     def build(self, arguments: Mapping[str, Scalar]) -> nn.Module:
-        """Raises ``InputError`` in one line for whatever the factory raises, or if it makes something else."""
+        """Raises ``InputError`` in one line for whatever the factory raises, or if it makes something
+        else.
+        """
         with _Foreign(self.spec):
             module = self.make(**arguments)
         if not isinstance(module, nn.Module):
@@ -54,7 +61,9 @@ class Factory:
 
 
 def find(spec: str) -> Factory:
-    """Import what ``spec`` names. Raises ``UsageError`` if it is not there, ``InputError`` if importing it fails."""
+    """Import what ``spec`` names. Raises ``UsageError`` if it is not there, ``InputError`` if importing it
+    fails.
+    """
     where, _, name = spec.rpartition(":")
     if not where or not name.isidentifier():
         raise UsageError(
@@ -89,15 +98,16 @@ def _import_file(path: Path, spec: str) -> ModuleType:
 
 
 def _import_module(name: str, spec: str) -> ModuleType:
-    with _importable(Path.cwd()):
+    with _importable(Path.cwd()), _Foreign(spec):
         try:
             missing = importlib.util.find_spec(name) is None
         except (ImportError, ValueError):
             missing = True
         if missing:
-            raise UsageError(f"no module '{name}' for --arch '{spec}'", "for a file write FILE.py:factory")
-        with _Foreign(spec):
-            return importlib.import_module(name)
+            near = get_close_matches(name, ("torchvision", "timm", "cifar"), n=1)
+            hint = f"did you mean {near[0]}:?" if near else "for a file write FILE.py:factory"
+            raise UsageError(f"no module '{name}' for --arch '{spec}'", hint)
+        return importlib.import_module(name)
 
 
 @contextmanager
@@ -107,7 +117,8 @@ def _importable(directory: Path) -> Iterator[None]:
     try:
         yield
     finally:
-        sys.path.remove(str(directory))
+        with suppress(ValueError):
+            sys.path.remove(str(directory))
 
 
 class _Foreign:

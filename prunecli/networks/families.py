@@ -1,7 +1,8 @@
 """The families of networks that can be built by name: torchvision, the bundled CIFAR ones, timm.
 
-A family turns a name and scalar arguments into an empty network (never fetching weights), knows the default input
-and which argument sets the classes and the input channels, and infers from a checkpoint what names alone leave open.
+A family turns a name and scalar arguments into an empty network (never fetching weights), knows the default
+input and which argument sets the classes and the input channels, and infers from a checkpoint what names
+alone leave open.
 """
 
 from __future__ import annotations
@@ -9,6 +10,7 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from math import isqrt
+from typing import Any
 
 from torch import Tensor, nn
 
@@ -20,7 +22,9 @@ Arguments = Mapping[str, Scalar]
 
 @dataclass(frozen=True)
 class Family:
-    """``make(name, arguments)``; ``inputs(name, arguments, module)``; ``infer(name, tensors)`` -> arguments."""
+    """``make(name, arguments)``; ``inputs(name, arguments, module)``; ``infer(name, tensors)`` ->
+    arguments.
+    """
 
     prefix: str
     names: Callable[[], tuple[str, ...]]
@@ -55,14 +59,17 @@ def _torchvision(name: str, arguments: Arguments) -> nn.Module:
     if _is_segmentation(name):
         fixed["weights_backbone"] = None
     if name in ("googlenet", "inception_v3"):
-        # Its own initialisation draws from a truncated normal, which takes seconds; the checkpoint replaces it.
+        # Its own initialisation draws from a truncated normal, which takes seconds; the checkpoint replaces
+        # it.
         fixed["init_weights"] = False
     module: nn.Module = models.get_model(name, **fixed, **arguments)
     return module
 
 
 def _torchvision_inputs(name: str, arguments: Arguments, module: nn.Module) -> tuple[InputSpec, ...]:
-    """The crop that the default weights were evaluated at (for segmentation the size they were resized to)."""
+    """The crop that the default weights were evaluated at (for segmentation the size they were resized
+    to).
+    """
     from torchvision import models
 
     size = arguments.get("image_size")
@@ -125,7 +132,8 @@ def _timm_names() -> tuple[str, ...]:
 def _timm(name: str, arguments: Arguments) -> nn.Module:
     import timm
 
-    module: nn.Module = timm.create_model(name, pretrained=False, **arguments)
+    options: dict[str, Any] = {**arguments}
+    module: nn.Module = timm.create_model(name, pretrained=False, **options)
     return module
 
 
@@ -155,7 +163,10 @@ FAMILIES = {
             "torchvision", _torchvision_names, _torchvision, _torchvision_inputs, _torchvision_infer,
             "num_classes", None, _torchvision_classes,
         ),
-        Family("cifar", _cifar_names, _cifar, _cifar_inputs, _nothing, "num_classes", "in_channels", lambda _: 10),
+        Family(
+            "cifar", _cifar_names, _cifar, _cifar_inputs, _nothing,
+            "num_classes", "in_channels", lambda _: 10,
+        ),
         Family("timm", _timm_names, _timm, _timm_inputs, _nothing, "num_classes", "in_chans", _timm_classes),
     )
 }  # fmt: skip

@@ -12,7 +12,9 @@ from prunecli.networks.sketching import sketch
 
 
 def generate() -> str:
-    """The text of ``index.json`` for the installed libraries. Builds every network once on the meta device."""
+    """The text of ``index.json`` for the installed libraries. Builds every network once on the meta
+    device.
+    """
 
     def keys_of(family: Family, name: str, arguments: dict[str, Scalar]) -> list[str]:
         return list(sketch(lambda: family.make(name, arguments)).state_dict())

@@ -39,7 +39,7 @@ def match(tensors: Mapping[str, Tensor], module: nn.Module, spec: str) -> Match:
             raise _names_differ(given, wanted, spec)
         if ordered is not None:
             notes = (
-                f"names differ from {spec}; the order and shapes of all {len(ordered)} tensors agree: matched by order",
+                f"names differ from {spec}; matched by order, in which the shapes of all {len(ordered)} agree",
             )
         given = prefixed or ordered or {}
     wrong = [name for name in wanted if name in given and tuple(given[name].shape) != wanted[name]]
@@ -118,7 +118,9 @@ def _without_leftovers(
 
 
 def _with_common_prefix(given: Mapping[str, Tensor], wanted: Mapping[str, Shape]) -> dict[str, Tensor] | None:
-    """Put back a prefix that reading took for a wrapper's, where the network's own names all begin with it."""
+    """Put back a prefix that reading took for a wrapper's, where the network's own names all begin with
+    it.
+    """
     first = next(iter(wanted), "").partition(".")[0] + "."
     renamed = {first + name: tensor for name, tensor in given.items()}
     return renamed if _same_names(renamed, wanted) else None
@@ -140,7 +142,7 @@ def _names_differ(given: Mapping[str, Tensor], wanted: Mapping[str, Shape], spec
     missing = [name for name in _counters_aside(wanted) if name not in given]
     extra = [name for name in given if name not in wanted]
     facts = [
-        f"{len(names)} {what} ({', '.join(repr(name) for name in names[:3])}{', ...' if len(names) > 3 else ''})"
+        f"{len(names)} {what} ({', '.join([repr(name) for name in names[:3]] + ['...'] * (len(names) > 3))})"
         for names, what in ((missing, "tensors missing"), (extra, "not in the network"))
         if names
     ]

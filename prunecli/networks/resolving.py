@@ -7,12 +7,13 @@ from dataclasses import dataclass, replace
 
 from torch import Tensor, nn
 
-from prunecli.checkpoint.specs import InputSpec, Scalar
+from prunecli.checkpoint.specs import DTYPES, InputSpec, Scalar
 from prunecli.errors import InputError, UsageError
 from prunecli.networks.arguments import parse_input
 from prunecli.networks.building import build, family_of, real_maker
 from prunecli.networks.catalogue import candidates, nearest
 from prunecli.networks.families import Family
+from prunecli.networks.legacy import modern
 from prunecli.networks.matching import Match, match, mismatches, resized_arguments
 from prunecli.networks.sketching import materialise
 
@@ -48,11 +49,13 @@ def resolve(
     arguments: Mapping[str, Scalar],
     inputs: Sequence[str] = (),
 ) -> Network:
-    """The network that ``tensors`` belong to: the one ``arch`` names, else the one their names and shapes show.
+    """The network that ``tensors`` belong to: the one ``arch`` names, else the one their names and shapes
+    show.
 
     Raises ``UsageError`` for an unknown ``arch`` or a missing input size, ``InputError`` if nothing fits.
     """
     typed = tuple(parse_input(text) for text in inputs)
+    tensors, renamed = modern(tensors)
     if arch is None:
         if arguments:
             raise UsageError(
@@ -68,8 +71,8 @@ def resolve(
         spec=fit.spec,
         arguments=fit.arguments,
         module=fit.module,
-        inputs=typed or _default_inputs(fit, tensors),
-        notes=(*notes, *fit.match.notes),
+        inputs=_in_dtype_of(tensors, typed or _default_inputs(fit)),
+        notes=(*notes, *renamed, *fit.match.notes),
         assumed=_assumed(fit.spec, fit.arguments, arch),
     )
 
@@ -180,18 +183,25 @@ def _hint(spec: str, tensors: Mapping[str, Tensor]) -> str:
     )
 
 
-def _default_inputs(fit: _Fit, tensors: Mapping[str, Tensor]) -> tuple[InputSpec, ...]:
-    """The network's own, in the dtype of the weights when they are not float32."""
+def _default_inputs(fit: _Fit) -> tuple[InputSpec, ...]:
     if not fit.inputs:
         raise UsageError(
             f"the input size of {fit.spec} is not known",
             "give --input C,H,W, or define example_inputs() beside the factory",
         )
+    return fit.inputs
+
+
+def _in_dtype_of(tensors: Mapping[str, Tensor], inputs: tuple[InputSpec, ...]) -> tuple[InputSpec, ...]:
+    """Float inputs without a name follow the weights, when those are all of one dtype (half precision)."""
     floats = {str(t.dtype).removeprefix("torch.") for t in tensors.values() if t.is_floating_point()}
-    if len(floats) != 1:
-        return fit.inputs
+    if len(floats) != 1 or not floats <= set(DTYPES):
+        return inputs
     dtype = floats.pop()
-    return tuple(replace(spec, dtype=dtype) if spec.dtype == "float32" else spec for spec in fit.inputs)
+    return tuple(
+        replace(spec, dtype=dtype) if spec.name is None and spec.dtype == "float32" else spec
+        for spec in inputs
+    )
 
 
 def _assumed(spec: str, arguments: Mapping[str, Scalar], arch: str | None) -> tuple[str, ...]:

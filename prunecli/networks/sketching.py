@@ -55,13 +55,16 @@ class _Sketch(TorchFunctionMode):
 
 
 def sketch(make: Callable[[], nn.Module]) -> nn.Module:
-    """What ``make`` builds, its parameters on the meta device where they can be. No random state is consumed."""
+    """What ``make`` builds, its parameters on the meta device where they can be. No random state is
+    consumed.
+    """
     with torch.random.fork_rng(devices=[]), _Sketch():
         return make()
 
 
 def materialise(module: nn.Module, make: Callable[[], nn.Module]) -> None:
-    """Replace every tensor of ``module`` still on the meta device by that of a network which ``make`` builds for real.
+    """Replace every tensor of ``module`` still on the meta device by that of a network which ``make``
+    builds for real.
 
     These are buffers outside the state_dict: tables that depend on the architecture and not on training.
     Raises ``InputError`` if one has another shape there.
@@ -75,7 +78,7 @@ def materialise(module: nn.Module, make: Callable[[], nn.Module]) -> None:
     with torch.random.fork_rng(devices=[]):
         real = dict(make().named_buffers(remove_duplicate=False))
     for name in missing:
-        if name not in real or real[name].shape != module.get_buffer(name).shape:
+        if name not in real or real[name].is_meta or real[name].shape != module.get_buffer(name).shape:
             raise InputError(f"buffer '{name}' is not in the checkpoint and cannot be computed")
         path, _, leaf = name.rpartition(".")
         owner = module.get_submodule(path)
