@@ -14,7 +14,7 @@ from prunecli.errors import ImpossibleError
 from prunecli.selection.cost import CompiledCost, Ints
 from prunecli.selection.rounding import quanta
 from prunecli.selection.schemes import Scheme, find_scheme
-from prunecli.selection.search import hit
+from prunecli.selection.search import first_prefix, hit
 from prunecli.selection.steps import Steps, build_steps
 from prunecli.selection.target import Limits, Target
 
@@ -62,6 +62,9 @@ def select(
     order = chosen.order(steps)
     if chosen.per_group and target.kind == "ratio":
         level = _level_at_fraction(steps, order, target.part(share).value)
+    elif share < 1:
+        # The last round corrects; one that overshoots would leave it less to correct with.
+        level = steps.reached(order, max(0, first_prefix(steps, order, cost, goal) - 1))
     else:
         level = hit(steps, order, cost, goal, tolerance)
     sizes = dict(zip(steps.names, steps.sizes_at(level).tolist(), strict=True))
@@ -86,15 +89,17 @@ def _require_reachable(
     dense_cost: int,
     tolerance: float,
 ) -> None:
-    least = cost.value(steps.sizes_at(steps.highest))
-    best = target.figure(dense_cost, least)
-    if scheme.per_group and target.kind == "ratio":
-        if len(steps.bundle) and limits.max_ratio >= target.value:
+    what = "nothing can be removed"
+    if len(steps.bundle):
+        least = cost.value(steps.sizes_at(steps.highest))
+        best = target.figure(dense_cost, least)
+        if scheme.per_group and target.kind == "ratio":
+            if limits.max_ratio >= target.value:
+                return
+            best = min(best, limits.max_ratio)
+        elif least <= target.goal(dense_cost) * (1 + tolerance):
             return
-        best = min(best, limits.max_ratio)
-    elif least <= target.goal(dense_cost) * (1 + tolerance):
-        return
-    what = "nothing can be removed" if not len(steps.bundle) else f"the best is {target.show(best)}"
+        what = f"the best is {target.show(best)}"
     raise ImpossibleError(
         f"{target} is out of reach: {what}: {'; '.join(_obstacles(space, limits, scheme))}",
         "ask for less, or lift a limit",
