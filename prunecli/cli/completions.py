@@ -203,7 +203,8 @@ def _fish(root: Subcommand, commands: tuple[Subcommand, ...]) -> str:
 
 def _fish_option(condition: str, option: Option) -> str:
     spelled = " ".join(f"-l {s[2:]}" if s.startswith("--") else f"-s {s[1:]}" for s in option.spellings)
-    value = f" -r {_fish_values(option.key)}".rstrip() if option.takes_value else ""
+    requires = "-r" if option.key in _FILES else "-x"
+    value = f" {requires} {_fish_values(option.key)}".rstrip() if option.takes_value else ""
     return f"complete -c prune -n {condition} {spelled}{value} -d '{option.help}'"
 
 

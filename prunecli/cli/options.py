@@ -31,7 +31,7 @@ Arch: TypeAlias = Annotated[
 ArchArg: TypeAlias = Annotated[
     list[str] | None,
     typer.Option(
-        metavar="K=V", rich_help_panel=NETWORK, help="Argument for the network's constructor. Repeatable."
+        metavar="K=V", rich_help_panel=NETWORK, help="Constructor argument of the network. Repeatable."
     ),
 ]
 Input: TypeAlias = Annotated[

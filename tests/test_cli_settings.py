@@ -1,0 +1,144 @@
+from __future__ import annotations
+
+import json
+import math
+from dataclasses import replace
+from pathlib import Path
+
+import pytest
+
+from prunecli.cli import settings
+from prunecli.errors import InputError, UsageError
+from prunecli.plan import Plan
+
+LIMITS = settings.Limits(0.1, 1.0, 1, 1, 0.005, 0, None)
+CHOICES = settings.Choices("magnitude-l2", "protected", "sum", None, "none", "auto")
+
+
+@pytest.mark.parametrize(
+    ("kind", "good", "bad"),
+    [
+        ("speedup", (1.01, 2, 1000), (1, 0.5, 0, -2, math.nan, math.inf)),
+        ("flops", (0.01, 0.5, 0.99), (0, 1, 2, -0.5, math.nan)),
+        ("params", (0.01, 0.5, 0.99), (0, 1, 50, math.nan)),
+        ("ratio", (0.01, 0.5, 0.99), (0, 1, 1.5, math.nan)),
+    ],
+)
+def test_targets_have_a_range(kind: str, good: tuple[float, ...], bad: tuple[float, ...]) -> None:
+    for value in good:
+        assert settings.target({kind: value}, None) == {kind: value}
+    for value in bad:
+        with pytest.raises(UsageError, match=f"--{kind} .* out of range") as caught:
+            settings.target({kind: value}, None)
+        assert caught.value.hint
+
+
+def test_exactly_one_target(tmp_path: Path) -> None:
+    assert settings.target({"speedup": None, "ratio": None}, tmp_path) == {}
+    with pytest.raises(UsageError, match="no target given"):
+        settings.target({"speedup": None}, None)
+    with pytest.raises(UsageError, match="--speedup and --ratio together"):
+        settings.target({"speedup": 2, "ratio": 0.5}, None)
+    with pytest.raises(UsageError, match="--speedup and --plan together"):
+        settings.target({"speedup": 2}, tmp_path)
+
+
+@pytest.mark.parametrize(
+    ("field", "good", "bad"),
+    [
+        ("protect", (0, 0.1, 1), (-0.1, 1.1, math.nan)),
+        ("max_ratio", (0.1, 1), (0, 1.1, math.nan)),
+        ("round_to", (1, 8), (0, -1)),
+        ("steps", (1, 400), (0,)),
+        ("tolerance", (0, 0.5), (-0.1, 1, math.nan)),
+        ("seed", (0, 7), (-1,)),
+        ("threads", (None, 1, 8), (0, -1)),
+    ],
+)
+def test_numbers_have_a_range(field: str, good: tuple[float, ...], bad: tuple[float, ...]) -> None:
+    for value in good:
+        replace(LIMITS, **{field: value}).check()  # type: ignore[arg-type]
+    for value in bad:
+        with pytest.raises(UsageError, match="--" + field.replace("_", "-")):
+            replace(LIMITS, **{field: value}).check()  # type: ignore[arg-type]
+
+
+@pytest.mark.parametrize(
+    ("field", "good", "bad", "nearest"),
+    [
+        ("criterion", "lamp", "magnitude-l3", "magnitude-l2"),
+        ("scheme", "global", "globl", "global"),
+        ("reduce", "max", "maxx", "max"),
+        ("normalize", "gaussian", "gausian", "gaussian"),
+        ("device", "cuda", "cuba", "cuda"),
+    ],
+)
+def test_unknown_names_get_the_nearest(field: str, good: str, bad: str, nearest: str) -> None:
+    replace(CHOICES, **{field: good}).check()
+    with pytest.raises(UsageError, match=bad) as caught:
+        replace(CHOICES, **{field: bad}).check()
+    assert f"did you mean {nearest}" in str(caught.value.hint)
+
+
+def test_there_is_no_repair_yet() -> None:
+    with pytest.raises(UsageError, match="no repair") as caught:
+        replace(CHOICES, repair="lstsq").check()
+    assert caught.value.hint == "leave it at --repair none"
+
+
+@pytest.mark.parametrize(
+    ("checkpoint", "output"),
+    [
+        ("resnet50.pth", "resnet50.pruned.safetensors"),
+        ("a.b.safetensors", "a.b.pruned.safetensors"),
+        ("model.safetensors.index.json", "model.pruned.safetensors"),
+        ("weights", "weights.pruned.safetensors"),
+    ],
+)
+def test_files_default_to_the_place_of_the_checkpoint(checkpoint: str, output: str, tmp_path: Path) -> None:
+    files = settings.files(tmp_path / checkpoint, None, None)
+    assert files.output == tmp_path / output
+    assert files.reports == (files.output.with_suffix(".json"),)
+
+
+def test_files_are_checked_before_any_work(tmp_path: Path) -> None:
+    checkpoint = tmp_path / "m.safetensors"
+    checkpoint.write_bytes(b"x")
+    settings.files(checkpoint, None, None).check(False, False)
+    with pytest.raises(UsageError, match="no report of that kind") as caught:
+        settings.files(checkpoint, None, [Path("a.pdf")]).check(False, False)
+    assert caught.value.hint == "known endings: .json"
+    with pytest.raises(UsageError, match=r"is a \.safetensors file") as caught:
+        settings.files(checkpoint, Path("small.pth"), None).check(False, False)
+    assert caught.value.hint == "-o small.safetensors"
+    with pytest.raises(UsageError, match="checkpoint itself"):
+        settings.files(checkpoint, checkpoint, None).check(True, False)
+    (tmp_path / "m.pruned.json").write_text("{}")
+    with pytest.raises(UsageError, match=r"m\.pruned\.json exists"):
+        settings.files(checkpoint, None, None).check(False, False)
+    settings.files(checkpoint, None, None).check(True, False)
+    settings.files(checkpoint, tmp_path / "none" / "x.safetensors", None).check(False, True)
+
+
+def test_a_plan_is_read_or_refused(tmp_path: Path) -> None:
+    plan = Plan({"a": (0, 2)}, {"a": 3})
+    path = tmp_path / "plan.json"
+    path.write_text(json.dumps({"schema": "prunecli.plan/1", **plan.to_json()}))
+    assert settings.read_plan(path) == plan
+    assert settings.read_plan(None) is None
+    for content in (
+        "",
+        "not json",
+        "[" * 100_000,
+        "{}",
+        '{"groups": {"a": {"dense": 2, "kept": [5]}}}',
+        "[]",
+    ):
+        path.write_text(content)
+        with pytest.raises(InputError):
+            settings.read_plan(path)
+    path.write_bytes(b"\xff\xfe\x00")
+    with pytest.raises(InputError):
+        settings.read_plan(path)
+    with pytest.raises(UsageError, match="no such file"):
+        settings.read_plan(tmp_path / "missing.json")

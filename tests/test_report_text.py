@@ -1,0 +1,56 @@
+from __future__ import annotations
+
+import pytest
+
+from prunecli.report.text import count, one_line, plural, seconds, shape, size, times
+
+
+@pytest.mark.parametrize(
+    ("value", "expected"),
+    [
+        (0, "0"),
+        (999, "999"),
+        (1000, "1.00 k"),
+        (9408, "9.41 k"),
+        (25_557_032, "25.6 M"),
+        (118_013_952, "118 M"),
+        (999_499, "999 k"),
+        (999_999, "1.00 M"),
+        (4_089_184_256, "4.09 G"),
+        (2.5e12, "2.50 T"),
+    ],
+)
+def test_counts_have_three_digits(value: float, expected: str) -> None:
+    assert count(value) == expected
+
+
+def test_sizes_say_their_unit() -> None:
+    assert size(512) == "512 B"
+    assert size(102_228_128) == "102 MB"
+    assert size(1000) == "1.00 kB"
+
+
+def test_ratios_times_and_shapes() -> None:
+    assert times(4, 2) == "2.00x"
+    assert times(4, 0) == "-"
+    assert shape((64, 3, 7, 7)) == "64x3x7x7"
+    assert shape(()) == "-"
+    assert seconds(0.041) == "0.04 s"
+    assert seconds(12.34) == "12.3 s"
+    assert plural(1, "group") == "1 group"
+    assert plural(0, "group") == "0 groups"
+
+
+@pytest.mark.parametrize(
+    ("name", "expected"),
+    [
+        ("layer1.0.conv1", "layer1.0.conv1"),
+        ("a\nb\r\n c", "a b c"),
+        ("\x1b[31mred", "\\x1b[31mred"),
+        ("\x07bell\x00", "\\x07bell\\x00"),
+        ("safe\u202egnp", "safe\\u202egnp"),
+        ("größe", "größe"),
+    ],
+)
+def test_nothing_a_terminal_would_obey_survives(name: str, expected: str) -> None:
+    assert one_line(name) == expected
