@@ -24,6 +24,10 @@ class Moves:
     change: Floats  # of the cost
     distance: Ints  # in the order of steps, from the threshold
 
+    def within(self, reach: int) -> Moves:
+        near = self.distance <= reach
+        return Moves(self.bundle[near], self.direction[near], self.change[near], self.distance[near])
+
 
 def first_prefix(steps: Steps, order: Ints, cost: CompiledCost, goal: float) -> int:
     """The shortest prefix of ``order`` that costs at most ``goal``, or one more than there are steps."""
@@ -40,20 +44,33 @@ def hit(steps: Steps, order: Ints, cost: CompiledCost, goal: float, tolerance: f
     short = steps.reached(order, prefix - 1)
     over, under = (abs(cost.value(steps.sizes_at(level)) - goal) for level in (enough, short))
     start = enough if over <= under else short
-    level = _corrected(steps, order, prefix, cost, goal, start, goal * min(tolerance, 0.005) / 5)
+    aim, allowed = goal * min(tolerance, 0.005) / 5, goal * tolerance / 2
+    # Steps near the threshold first: only a target missed by much is worth a unit that scores far from it.
+    near = max(2 * len(steps.levels), len(order) // 20)
+    level = _corrected(steps, order, prefix, cost, goal, start, aim, near)
+    if abs(cost.value(steps.sizes_at(level)) - goal) > allowed:
+        level = _corrected(steps, order, prefix, cost, goal, level, allowed, len(order))
     return level if cost.value(steps.sizes_at(level)) <= goal * (1 + tolerance) else enough
 
 
 def _corrected(
-    steps: Steps, order: Ints, prefix: int, cost: CompiledCost, goal: float, level: Ints, accepted: float
+    steps: Steps,
+    order: Ints,
+    prefix: int,
+    cost: CompiledCost,
+    goal: float,
+    level: Ints,
+    accepted: float,
+    reach: int,
 ) -> Ints:
+    """``level`` moved by single steps, at most ``reach`` from the threshold, until within ``accepted``."""
     rank = np.empty(len(order), dtype=np.int64)
     rank[order] = np.arange(len(order))
     error = cost.value(steps.sizes_at(level)) - goal
     for _ in range(_CORRECTIONS):
         if abs(error) <= accepted:
             break
-        moves = _moves(steps, rank, prefix, cost, level)
+        moves = _moves(steps, rank, prefix, cost, level).within(reach)
         better = _best_single(moves, level, error, accepted)
         changed = cost.value(steps.sizes_at(better)) - goal
         if abs(changed) > accepted:
