@@ -8,32 +8,16 @@ from prunecli.cli import options
 from prunecli.errors import InputError, OutputError, PruneError, UsageError
 
 
-@pytest.mark.parametrize(
-    ("text", "value"),
-    [
-        ("true", True),
-        ("False", False),
-        ("none", None),
-        ("null", None),
-        ("10", 10),
-        ("-3", -3),
-        ("0.5", 0.5),
-        ("1e-3", 0.001),
-        ("relu", "relu"),
-        ("", ""),
-        ("a=b", "a=b"),
-    ],
-)
-def test_arguments_are_scalars(text: str, value: object) -> None:
-    (read,) = options.parse_arguments([f"name={text}"]).values()
-    assert read == value
-    assert type(read) is type(value)
-
-
-@pytest.mark.parametrize("pair", ["width", "=3", "a-b=3", "a.b=3", ""])
-def test_anything_else_is_refused(pair: str) -> None:
+def test_what_is_said_about_the_network_is_checked_at_once() -> None:
+    of = options.network("cifar:resnet20", ["num_classes=10", "aux=false"], ["3,32,32", "ids:int64:1,8"])
+    assert of == options.Network(
+        "cifar:resnet20", {"num_classes": 10, "aux": False}, ("3,32,32", "ids:int64:1,8")
+    )
+    assert options.network(None, None, None) == options.Network(None, {}, ())
     with pytest.raises(UsageError, match="name=value"):
-        options.parse_arguments([pair])
+        options.network(None, ["width"], None)
+    with pytest.raises(UsageError, match="not a size"):
+        options.network(None, None, ["3,big"])
 
 
 def test_what_can_be_read(tmp_path: Path) -> None:

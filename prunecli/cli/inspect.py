@@ -7,7 +7,7 @@ from typing import Annotated
 import typer
 
 from prunecli.cli import output
-from prunecli.cli.options import Arch, ArchArg, Checkpoint, Input, Json, parse_arguments, require_readable
+from prunecli.cli.options import Arch, ArchArg, Checkpoint, Input, Json, network, require_readable
 
 
 def inspect(
@@ -21,12 +21,12 @@ def inspect(
     json: Json = False,
 ) -> None:
     """Show the layers or the coupled groups of a checkpoint."""
-    arguments = parse_arguments(arch_arg)
+    of = network(arch, arch_arg, input)
     require_readable(ckpt)
     import prunecli
 
     with output.progress(quiet=False):
-        found = prunecli.inspect(ckpt, arch=arch, arch_args=arguments, inputs=tuple(input or ()))
+        found = prunecli.inspect(ckpt, arch=of.arch, arch_args=of.arguments, inputs=of.inputs)
     output.notes((*found.network.notes, *found.notes))
     if json:
         output.document(found.to_json())

@@ -32,10 +32,10 @@ def _networks() -> list[dict[str, str]]:
 
 
 def _methods(what: str) -> list[dict[str, str]]:
-    from prunecli.criteria import CRITERIA
+    from prunecli.criteria import criteria
     from prunecli.selection import SCHEMES
 
-    chosen = CRITERIA if what == "criteria" else SCHEMES
+    chosen = criteria() if what == "criteria" else SCHEMES
     return [
         {"name": name, "summary": chosen[name].summary, "source": chosen[name].source}
         for name in sorted(chosen)

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import os
+from collections.abc import Mapping
+from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, TypeAlias
 
@@ -11,7 +13,7 @@ import typer
 from prunecli.errors import InputError, OutputError, UsageError
 
 if TYPE_CHECKING:
-    from prunecli.report.model import Scalar
+    from prunecli.checkpoint.specs import Scalar
 
 NETWORK = "Network"
 OUTPUT = "Output"
@@ -53,32 +55,22 @@ Force: TypeAlias = Annotated[
 ]
 
 
-def parse_arguments(pairs: list[str] | None) -> dict[str, Scalar]:
-    """``["width=2", "aux=false"]`` as ``{"width": 2, "aux": False}``. Raises ``UsageError``."""
-    values: dict[str, Scalar] = {}
-    for pair in pairs or []:
-        key, equals, value = pair.partition("=")
-        if not equals or not key.isidentifier():
-            raise UsageError(
-                f"--arch-arg '{pair}' is not of the form name=value", "like --arch-arg num_classes=10"
-            )
-        values[key] = parse_scalar(value)
-    return values
+@dataclass(frozen=True)
+class Network:
+    """How the network is found: ``--arch``, ``--arch-arg``, ``--input``."""
+
+    arch: str | None
+    arguments: Mapping[str, Scalar]
+    inputs: tuple[str, ...]
 
 
-def parse_scalar(value: str) -> Scalar:
-    """true, false, none and numbers as what they say (in either spelling, Python's or JSON's), else the
-    text.
-    """
-    words: dict[str, Scalar] = {"true": True, "false": False, "none": None, "null": None}
-    if value.lower() in words:
-        return words[value.lower()]
-    for kind in (int, float):
-        try:
-            return kind(value)
-        except ValueError:
-            continue
-    return value
+def network(arch: str | None, arch_arg: list[str] | None, input: list[str] | None) -> Network:
+    """What was typed about the network. Raises ``UsageError`` for an argument or input that cannot be one."""
+    from prunecli.networks.arguments import parse_arguments, parse_input
+
+    for text in input or []:
+        parse_input(text)
+    return Network(arch, parse_arguments(arch_arg or []), tuple(input or ()))
 
 
 def require_readable(path: Path) -> None:

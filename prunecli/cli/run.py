@@ -10,8 +10,8 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from prunecli.cli import names, output, settings
-from prunecli.cli.options import OUTPUT, Arch, ArchArg, Checkpoint, Force, Input, Json, Quiet, parse_arguments
+from prunecli.cli import names, options, output, settings
+from prunecli.cli.options import OUTPUT, Arch, ArchArg, Checkpoint, Force, Input, Json, Quiet
 from prunecli.cli.settings import Printing, Request
 
 if TYPE_CHECKING:
@@ -149,7 +149,8 @@ def run(
         choices=settings.Choices(criterion, scheme, reduce, normalize, repair, device),
         limits=settings.Limits(protect, max_ratio, round_to, steps, tolerance, seed, threads),
         target=settings.target({"speedup": speedup, "flops": flops, "params": params, "ratio": ratio}, plan),
-        network=settings.Network(arch, parse_arguments(arch_arg), tuple(input or ()), tuple(ignore or ())),
+        network=options.network(arch, arch_arg, input),
+        ignore=tuple(ignore or ()),
         plan_file=plan,
         printing=settings.Printing(as_json=json, quiet=quiet, force=force, dry_run=dry_run),
     )
@@ -187,7 +188,7 @@ def _prune(request: Request, plan: Plan | None, progress: Callable[[str], None] 
         arch=network.arch,
         arch_args=network.arguments,
         inputs=network.inputs,
-        ignore=network.ignore,
+        ignore=request.ignore,
         criterion=choices.criterion,
         scheme=choices.scheme,
         reduce=choices.reduce,

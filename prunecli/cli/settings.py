@@ -9,15 +9,11 @@ import math
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING
 
 from prunecli.cli import names
-from prunecli.cli.options import require_one_format, require_readable, require_writable
+from prunecli.cli.options import Network, require_one_format, require_readable, require_writable
 from prunecli.errors import InputError, UsageError
 from prunecli.plan import Plan
-
-if TYPE_CHECKING:
-    from prunecli.report.model import Scalar
 
 TARGETS = ("speedup", "flops", "params", "ratio")
 
@@ -103,16 +99,6 @@ class Files:
 
 
 @dataclass(frozen=True)
-class Network:
-    """How the network is found, and which of its layers are left alone."""
-
-    arch: str | None
-    arguments: Mapping[str, Scalar]
-    inputs: tuple[str, ...]
-    ignore: tuple[str, ...]
-
-
-@dataclass(frozen=True)
 class Printing:
     """What goes to stdout and what may be replaced on disk."""
 
@@ -131,6 +117,7 @@ class Request:
     limits: Limits
     target: Mapping[str, float]
     network: Network
+    ignore: tuple[str, ...]
     plan_file: Path | None
     printing: Printing
 

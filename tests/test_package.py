@@ -1,0 +1,34 @@
+"""The names of the Python API, each from its module on first use."""
+
+from __future__ import annotations
+
+import importlib
+from types import ModuleType
+
+import pytest
+
+import prunecli
+
+
+@pytest.mark.parametrize("name", [name for name in prunecli.__all__ if name != "__version__"])
+def test_every_name_is_there(name: str) -> None:
+    value = getattr(prunecli, name)
+    assert callable(value)
+    assert value.__name__ == name
+    assert name in dir(prunecli)
+
+
+def test_the_module_verify_does_not_hide_the_function() -> None:
+    assert isinstance(importlib.import_module("prunecli.verify"), ModuleType)
+    assert not isinstance(prunecli.verify, ModuleType)
+
+
+def test_an_unknown_name_is_an_attribute_error() -> None:
+    with pytest.raises(AttributeError, match="no attribute 'prnue'"):
+        prunecli.prnue  # noqa: B018
+
+
+def test_the_version_is_that_of_the_distribution() -> None:
+    from importlib.metadata import version
+
+    assert prunecli.__version__ == version("prunecli")
