@@ -66,13 +66,20 @@ def _reduced(view: GroupView, criterion: Criterion, reduce: str) -> Tensor | Non
         return criterion.of_group(view)
     statistics: list[Tensor] = []
     roles: list[Role] = []
+    parameters: list[str] = []
     for slot in view.slots:
         values = criterion.statistic(slot) if criterion.statistic else None
         if values is not None:
-            _require_finite(values, f"'{slot.slot.parameter}'", criterion)
             statistics.append(values)
             roles.append(slot.role)
-    return REDUCE[reduce](statistics, roles) if statistics else None
+            parameters.append(slot.slot.parameter)
+    if not statistics:
+        return None
+    reduced = REDUCE[reduce](statistics, roles)
+    if not bool(torch.isfinite(reduced).all()):
+        for values, parameter in zip(statistics, parameters, strict=True):
+            _require_finite(values, f"'{parameter}'", criterion)
+    return reduced
 
 
 def _require_finite(values: Tensor, where: str, criterion: Criterion) -> None:

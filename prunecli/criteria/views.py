@@ -7,11 +7,12 @@ from __future__ import annotations
 
 from collections.abc import Callable, Collection, Mapping
 from dataclasses import dataclass, field
+from functools import cache
 
 import torch
 from torch import Tensor
 
-from prunecli.coupling.axes import Axis, Units, groups_in, owners
+from prunecli.coupling.axes import Axis, Concat, Units, groups_in, owners, size_of
 from prunecli.coupling.space import Group, Role, Slot, Space
 from prunecli.errors import InputError
 
@@ -72,12 +73,55 @@ class ParameterView:
 
 
 @dataclass(frozen=True)
+class Segment:
+    """A stretch of a dimension that holds units: ``owner`` is the unit of each of its indices, -1 for none.
+
+    ``owner=None``: the indices are the units, in order.
+    """
+
+    start: int
+    owner: Tensor | None
+
+    def per_unit(self, sums: Tensor, size: int) -> Tensor:
+        """``sums`` (one number per index of the dimension) added up per unit: ``[n]``."""
+        if self.owner is None:
+            return sums[self.start : self.start + size]
+        owned = self.owner >= 0
+        stretch = sums[self.start : self.start + len(self.owner)]
+        return torch.zeros(size, dtype=torch.float64).index_add_(0, self.owner[owned], stretch[owned])
+
+    def indices(self, size: int) -> Tensor:
+        """The indices that each unit owns: int64 ``[n, count]``."""
+        if self.owner is None:
+            return self.start + torch.arange(size)[:, None]
+        order = torch.argsort(self.owner, stable=True)[int((self.owner < 0).sum()) :]
+        return self.start + order.reshape(size, -1)
+
+
+def segments_of(axis: Axis, sizes: Mapping[str, int], start: int = 0) -> dict[str, tuple[Segment, ...]]:
+    """The segments of every group in ``axis``, whose first index is ``start``.
+
+    Parts of a concatenation are told apart, so that a network of long concatenations stays cheap to score.
+    """
+    if isinstance(axis, Units):
+        return {axis.group: (Segment(start, None),)}
+    if not isinstance(axis, Concat):
+        return {name: (Segment(start, owners(axis, sizes, name)),) for name in groups_in(axis)}
+    result: dict[str, tuple[Segment, ...]] = {}
+    for part in axis.parts:
+        for name, segments in segments_of(part, sizes, start).items():
+            result[name] = result.get(name, ()) + segments
+        start += size_of(part, sizes)
+    return result
+
+
+@dataclass(frozen=True)
 class SlotView:
     """One slot of a group. ``is_batch_norm_scale`` marks the gamma of a BatchNorm."""
 
     slot: Slot
     size: int
-    owner: Tensor | None  # unit of every index of the dimension, -1 for none; None where index == unit
+    segments: tuple[Segment, ...]
     parameter: ParameterView
     is_batch_norm_scale: bool
 
@@ -107,17 +151,12 @@ class SlotView:
     def rows(self) -> Tensor:
         """The elements that each unit owns: float64 ``[n, m]`` on the compute device."""
         rows = self.weight.movedim(self.slot.dim, 0)
-        if self.owner is not None:
-            order = torch.argsort(self.owner, stable=True)[int((self.owner < 0).sum()) :]
-            rows = rows[order.to(rows.device)]
-        return rows.reshape(self.size, -1).to(torch.float64)
+        order = torch.cat([segment.indices(self.size) for segment in self.segments], 1).reshape(-1)
+        return rows[order.to(rows.device)].reshape(self.size, -1).to(torch.float64)
 
     def _per_unit(self, sums: Tensor) -> Tensor:
-        if self.owner is None:
-            return sums
-        owned = self.owner >= 0
-        result = torch.zeros(self.size, dtype=torch.float64)
-        return result.index_add_(0, self.owner[owned], sums[owned])
+        pieces = [segment.per_unit(sums, self.size) for segment in self.segments]
+        return pieces[0] if len(pieces) == 1 else torch.stack(pieces).sum(0)
 
 
 @dataclass(frozen=True)
@@ -139,6 +178,11 @@ def group_views(
     """A view of every group that is not frozen. Raises ``InputError`` where a slot has no tensor."""
     parameters: dict[str, ParameterView] = {}
     views = []
+
+    @cache
+    def segments(axis: Axis) -> dict[str, tuple[Segment, ...]]:
+        return segments_of(axis, space.sizes)
+
     for group in space.groups:
         if group.frozen is not None:
             continue
@@ -150,20 +194,17 @@ def group_views(
                 parameters[slot.parameter] = ParameterView(
                     slot.parameter, tensors[slot.parameter], axes, device
                 )
-        slots = tuple(
-            _slot_view(space, group, slot, parameters[slot.parameter], tensors) for slot in group.slots
-        )
-        views.append(GroupView(group, slots, seed))
+        slots = []
+        for slot in group.slots:
+            parameter = parameters[slot.parameter]
+            owned = segments(parameter.axes[slot.dim])[group.name]
+            slots.append(SlotView(slot, group.size, owned, parameter, _is_batch_norm_scale(slot, tensors)))
+        views.append(GroupView(group, tuple(slots), seed))
     return views
 
 
-def _slot_view(
-    space: Space, group: Group, slot: Slot, parameter: ParameterView, tensors: Mapping[str, Tensor]
-) -> SlotView:
-    axis = parameter.axes[slot.dim]
-    owner = None if axis == Units(group.name) else owners(axis, space.sizes, group.name)
+def _is_batch_norm_scale(slot: Slot, tensors: Mapping[str, Tensor]) -> bool:
+    """gamma and beta share the role ``norm``; only a BatchNorm keeps running statistics beside them."""
     module, _, leaf = slot.parameter.rpartition(".")
-    # gamma and beta share the role 'norm'; only a BatchNorm keeps running statistics beside them.
     statistics = f"{module}.running_mean" if module else "running_mean"
-    is_scale = slot.role == "norm" and leaf == "weight" and statistics in tensors
-    return SlotView(slot, group.size, owner, parameter, is_scale)
+    return slot.role == "norm" and leaf == "weight" and statistics in tensors

@@ -11,6 +11,7 @@ from prunecli.selection.cost import CompiledCost, Floats, Ints
 from prunecli.selection.steps import Steps
 
 _CORRECTIONS = 32
+_SKIPS = 16
 _PAIRED_MOVES = 800  # pairs of more moves than this would not fit the time of a selection
 _EXAMINED_PAIRS = 32
 
@@ -41,16 +42,35 @@ def hit(steps: Steps, order: Ints, cost: CompiledCost, goal: float, tolerance: f
     enough = steps.reached(order, prefix)
     if prefix > len(order) or prefix == 0:
         return enough
-    short = steps.reached(order, prefix - 1)
-    over, under = (abs(cost.value(steps.sizes_at(level)) - goal) for level in (enough, short))
-    start = enough if over <= under else short
     aim, allowed = goal * min(tolerance, 0.005) / 5, goal * tolerance / 2
+    start = _without_coarse_steps(steps, order, cost, goal, aim)
     # Steps near the threshold first: only a target missed by much is worth a unit that scores far from it.
     near = max(2 * len(steps.levels), len(order) // 20)
     level = _corrected(steps, order, prefix, cost, goal, start, aim, near)
     if abs(cost.value(steps.sizes_at(level)) - goal) > allowed:
         level = _corrected(steps, order, prefix, cost, goal, level, allowed, len(order))
     return level if cost.value(steps.sizes_at(level)) <= goal * (1 + tolerance) else enough
+
+
+def _without_coarse_steps(steps: Steps, order: Ints, cost: CompiledCost, goal: float, aim: float) -> Ints:
+    """The best level found by walking the order, each time without the bundle whose step crosses ``goal``.
+
+    A bundle of long strides (a residual stream tied to a head count) can be worth a hundred others: it
+    then stops before the goal, and the walk goes on in finer steps.
+    """
+    best, error = steps.reached(order, 0), float("inf")
+    for _ in range(_SKIPS):
+        prefix = first_prefix(steps, order, cost, goal)
+        if not 0 < prefix <= len(order):
+            break
+        for level in (steps.reached(order, prefix), steps.reached(order, prefix - 1)):
+            missed = abs(cost.value(steps.sizes_at(level)) - goal)
+            best, error = (level, missed) if missed < error else (best, error)
+        if error <= aim:
+            break
+        later = np.arange(len(order)) >= prefix - 1
+        order = order[~(later & (steps.bundle[order] == steps.bundle[order[prefix - 1]]))]
+    return best
 
 
 def _corrected(
