@@ -56,6 +56,8 @@ class Plan:
             if type(size) is not int or not all(type(i) is int for i in kept):
                 raise InputError(f"not a plan: group '{name}' needs integers")
             if kept != sorted(set(kept)) or not kept or kept[0] < 0 or kept[-1] >= size:
-                raise InputError(f"not a plan: group '{name}' keeps indices outside 0..{size - 1} or unsorted")
+                raise InputError(
+                    f"not a plan: group '{name}' keeps indices outside 0..{size - 1} or unsorted"
+                )
             keep[name], dense[name] = tuple(kept), size
         return Plan(keep, dense)

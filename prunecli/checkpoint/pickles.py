@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import argparse
 import re
+import struct
 import warnings
 from collections.abc import Callable
 from pathlib import Path
@@ -18,7 +19,7 @@ from prunecli.errors import InputError
 # What damaged or hostile bytes have been seen to raise in the restricted unpickler and the zip reader.
 _FAILURES = (
     UnpicklingError, RuntimeError, EOFError, OSError, LookupError, ValueError, TypeError, AttributeError,
-    ArithmeticError, AssertionError, MemoryError, ImportError,
+    ArithmeticError, AssertionError, MemoryError, ImportError, struct.error,
 )  # fmt: skip
 _GLOBAL = re.compile(r"(?:GLOBAL|global|class|build|type)s?:? +`?([\w.]+\.[\w.]+)`? was not an allowed")
 
@@ -35,9 +36,14 @@ def kind(start: bytes) -> str:
 def load(path: Path) -> object:
     """The object saved in ``path``: containers, numbers, texts and tensors only. Raises ``InputError``."""
     try:
-        with warnings.catch_warnings(), torch.serialization.safe_globals(_harmless()):
+        # An open file, because torch goes by the ending of a name.
+        with (
+            path.open("rb") as file,
+            warnings.catch_warnings(),
+            torch.serialization.safe_globals(_harmless()),
+        ):
             warnings.simplefilter("ignore")
-            return torch.load(path, weights_only=True, map_location="cpu")
+            return torch.load(file, weights_only=True, map_location="cpu")
     except _FAILURES as error:
         raise _refusal(path, error) from None
 

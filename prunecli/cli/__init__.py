@@ -11,7 +11,7 @@ import warnings
 from collections.abc import Sequence
 from types import TracebackType
 
-from prunecli.cli import output
+from prunecli.cli import early, output
 from prunecli.errors import PruneError
 
 INTERRUPTED = 130
@@ -42,12 +42,11 @@ def main(arguments: Sequence[str] | None = None) -> int:
 
 
 def _invoke(arguments: list[str]) -> int:
-    from prunecli.cli.app import command, show_completion
+    if early.answered(arguments):
+        return 0
+    from prunecli.cli.app import command
     from prunecli.cli.usage import PARSER_ERROR, as_usage_error
 
-    if arguments[:1] == ["--show-completion"] and len(arguments) == 2:
-        # Shells run this at every start. Reading the value through Typer would take twice as long.
-        return show_completion(arguments[1])
     try:
         code = command().main(args=arguments, prog_name="prune", standalone_mode=False)
     except PARSER_ERROR as error:

@@ -12,7 +12,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from prunecli.cli import names
+from prunecli.cli import early, names
 
 FILE_NAMES = {"bash": "prune.bash", "zsh": "_prune", "fish": "prune.fish"}
 
@@ -55,7 +55,10 @@ class Subcommand:
 
 def script(command: Any, shell: str) -> str:
     """The completion script of ``command`` (a Typer group) for ``shell``, one of ``names.SHELLS``."""
-    root = _subcommand("", command)
+    own = tuple(
+        Option((name,), bool(value), _first_sentence(text)) for name, (value, text) in early.OPTIONS.items()
+    )
+    root = Subcommand("", "", own + _subcommand("", command).options)
     commands = tuple(_subcommand(name, command.commands[name]) for name in command.commands)
     writers: dict[str, Callable[[Subcommand, tuple[Subcommand, ...]], str]] = {
         "bash": _bash,

@@ -2,14 +2,19 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from typing import Any
 
 from typer.core import TyperCommand, TyperGroup
 
+from prunecli.cli import early
 
-def _write_panels(parameters: list[Any], context: Any, formatter: Any) -> None:
-    """Parameters under the heading of their panel, in order of first appearance."""
-    panels: dict[str, list[tuple[str, str]]] = {}
+
+def _write_panels(parameters: list[Any], formatter: Any, first: Iterable[tuple[str, str]] = ()) -> None:
+    """Parameters under the heading of their panel, in order of first appearance; ``first`` among the
+    options.
+    """
+    panels: dict[str, list[tuple[str, str]]] = {"Options": list(first)}
     for parameter in parameters:
         default = "Arguments" if parameter.param_type_name == "argument" else "Options"
         heading = getattr(parameter, "rich_help_panel", None) or default
@@ -40,7 +45,7 @@ class Command(TyperCommand):
         return [*places, "[OPTIONS]"]
 
     def format_options(self, ctx: Any, formatter: Any) -> None:
-        _write_panels(self.get_params(ctx), ctx, formatter)
+        _write_panels(self.get_params(ctx), formatter)
 
 
 class Group(TyperGroup):
@@ -48,4 +53,5 @@ class Group(TyperGroup):
 
     def format_options(self, ctx: Any, formatter: Any) -> None:
         self.format_commands(ctx, formatter)
-        _write_panels(self.get_params(ctx), ctx, formatter)
+        own = [(f"{name} {value}".rstrip(), text) for name, (value, text) in early.OPTIONS.items()]
+        _write_panels(self.get_params(ctx), formatter, own)

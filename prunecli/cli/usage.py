@@ -7,6 +7,7 @@ from typing import Any
 
 import typer
 
+from prunecli.cli import early
 from prunecli.errors import UsageError
 
 # Typer carries the parser's classes from release 0.2x on and takes them from another package before, so the
@@ -35,7 +36,8 @@ def as_usage_error(error: Any) -> UsageError:
 
 def _options(context: Any) -> list[str]:
     parameters = context.command.params if context is not None else []
-    return [name for parameter in parameters for name in parameter.opts if name.startswith("--")] + ["--help"]
+    own = [] if context is not None and context.parent is not None else list(early.OPTIONS)
+    return [*own, *(name for p in parameters for name in p.opts if name.startswith("--")), "--help"]
 
 
 def _nearest(typed: str, known: list[str], where: str) -> str:

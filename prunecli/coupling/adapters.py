@@ -30,7 +30,9 @@ class LayerSizes:
     def of(self, *names: str, dim: int) -> Polynomial | None:
         """Size of dimension ``dim`` of the first tensor in ``names`` that the layer has."""
         prefix = f"{self.path}." if self.path else ""
-        found = next((self.parameters[prefix + name] for name in names if prefix + name in self.parameters), None)
+        found = next(
+            (self.parameters[prefix + name] for name in names if prefix + name in self.parameters), None
+        )
         return None if found is None else found[dim]
 
     def attribute(self, name: str) -> Polynomial:

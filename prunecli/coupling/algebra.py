@@ -177,7 +177,9 @@ class Algebra:
         if left is right:
             return
         if left.size != right.size:
-            self._give_up(left, right, f"axes of {left.size} and {right.size} indices were said to be the same")
+            self._give_up(
+                left, right, f"axes of {left.size} and {right.size} indices were said to be the same"
+            )
         elif isinstance(left, Atom) and left.pinned is not None:
             self.pin(right, left.pinned)
         elif isinstance(right, Atom) and right.pinned is not None:

@@ -59,7 +59,10 @@ def _looks_at_values(error: Exception) -> bool:
 
 def _record_training(module: nn.Module, inputs: Sequence[Any], recording: Recording) -> None:
     """Auxiliary heads exist only in train mode; two samples, since batch statistics of one are refused."""
-    doubled = [torch.empty((2, *x.shape[1:]), dtype=x.dtype, device="meta") if isinstance(x, Tensor) else x for x in inputs]
+    doubled = [
+        torch.empty((2, *x.shape[1:]), dtype=x.dtype, device="meta") if isinstance(x, Tensor) else x
+        for x in inputs
+    ]
     modes = [(child, child.training) for child in module.modules()]
     module.train()
     try:
@@ -87,8 +90,12 @@ class _Builder:
         sizes = {group.name: group.size for group in groups}
         frozen = {group.name: group.frozen for group in groups if group.frozen is not None}
         solution = constraints.solve(self.recording.integers, sizes, self.polynomial, frozen)
-        axes = {name: tuple(self.axis(n) for n in nodes) for name, nodes in self.recording.parameter_axes.items()}
-        tensor_sizes = {name: [self.polynomial(n) for n in nodes] for name, nodes in self.recording.parameter_axes.items()}
+        axes = {
+            name: tuple(self.axis(n) for n in nodes) for name, nodes in self.recording.parameter_axes.items()
+        }
+        tensor_sizes = {
+            name: [self.polynomial(n) for n in nodes] for name, nodes in self.recording.parameter_axes.items()
+        }
         macs = Polynomial.sum(self._term(term.coefficient, term.nodes) for term in self.recording.costs)
         unique = {name for name, _ in self.module.named_parameters()}
         params = Polynomial.sum(self._term(1, self.recording.parameter_axes[name]) for name in sorted(unique))

@@ -99,7 +99,9 @@ class _Solver:
         for demand in self.log.demands:
             self._demand(demand.expression, self._size(demand.node), demand.where)
         for comparison in self.log.comparisons:
-            self._compare(comparison.left, comparison.op, comparison.right, comparison.outcome, comparison.where)
+            self._compare(
+                comparison.left, comparison.op, comparison.right, comparison.outcome, comparison.where
+            )
 
     def _size(self, node: Node) -> Polynomial:
         polynomial = self.polynomial(node)
@@ -326,7 +328,9 @@ def _linear(node: Node) -> list[tuple[Atom, int]] | None:
         return [] if node.pinned is not None else [(node, 1)]
     if isinstance(node, Cat):
         parts = [_linear(child) for child in node.children]
-        return None if any(part is None for part in parts) else [term for part in parts for term in part or ()]
+        return (
+            None if any(part is None for part in parts) else [term for part in parts for term in part or ()]
+        )
     free = [child for child in node.children if any(atom.pinned is None for atom in leaves(child))]
     inner = _linear(free[0]) if len(free) == 1 else None
     return None if inner is None else [(atom, c * (node.size // free[0].size)) for atom, c in inner]

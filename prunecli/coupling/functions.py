@@ -66,7 +66,10 @@ def _traced_size(recording: Recording, tensor: Tensor, sizes: torch.Size) -> Any
     if all(is_pinned(node) for node in nodes):
         return sizes
     return torch.Size(
-        [s if is_pinned(node) else recording.integers.size(node) for s, node in zip(sizes, nodes, strict=True)]
+        [
+            s if is_pinned(node) else recording.integers.size(node)
+            for s, node in zip(sizes, nodes, strict=True)
+        ]
     )
 
 
@@ -84,7 +87,9 @@ def view(recording: Recording, func: Any, args: tuple[Any, ...], kwargs: dict[st
         offset = len(sizes) - source.dim()
         repeated = func is torch.Tensor.expand
         for position, (number, node) in enumerate(zip(sizes, recording.axes(result), strict=True)):
-            kept = repeated and position >= offset and source.shape[position - offset] == result.shape[position]
+            kept = (
+                repeated and position >= offset and source.shape[position - offset] == result.shape[position]
+            )
             if int(number) != -1 and not (kept and not isinstance(number, TracedInt)):
                 recording.pair(number, node)
     return result
@@ -123,7 +128,9 @@ def chunk(recording: Recording, func: Any, args: tuple[Any, ...], kwargs: dict[s
             recording.integers.same_size(nodes[0], node)
         else:
             for piece in nodes:
-                recording.algebra.pin(piece, f"it is cut into {len(nodes)} uneven chunks in {recording.where}")
+                recording.algebra.pin(
+                    piece, f"it is cut into {len(nodes)} uneven chunks in {recording.where}"
+                )
     return parts
 
 
@@ -131,7 +138,9 @@ def chunk(recording: Recording, func: Any, args: tuple[Any, ...], kwargs: dict[s
 def split(recording: Recording, func: Any, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
     parts = _by_function(recording, func, args, kwargs)
     dim = int(kwargs.get("dim", args[2] if len(args) > 2 else 0))
-    sizes = next((kwargs[k] for k in ("split_size_or_sections", "split_size", "split_sizes") if k in kwargs), None)
+    sizes = next(
+        (kwargs[k] for k in ("split_size_or_sections", "split_size", "split_sizes") if k in kwargs), None
+    )
     sizes = args[1] if sizes is None else sizes
     if len(parts) > 1:
         nodes = [recording.axes(part)[dim] for part in parts]
@@ -150,7 +159,9 @@ def narrow(recording: Recording, func: Any, args: tuple[Any, ...], kwargs: dict[
     source, given = args[0], dict(zip(("dim", "start", "length"), args[1:], strict=False)) | kwargs
     result = _by_function(recording, func, args, kwargs)
     if not isinstance(given["start"], Tensor):
-        _pair_slice(recording, source, result, int(given["dim"]), given["start"], given["start"] + given["length"])
+        _pair_slice(
+            recording, source, result, int(given["dim"]), given["start"], given["start"] + given["length"]
+        )
     return result
 
 
@@ -181,7 +192,13 @@ def getitem(recording: Recording, func: Any, args: tuple[Any, ...], kwargs: dict
 
 
 def _pair_slice(
-    recording: Recording, source: Tensor, result: Tensor, dim: int, start: Any, stop: Any, target: int | None = None
+    recording: Recording,
+    source: Tensor,
+    result: Tensor,
+    dim: int,
+    start: Any,
+    stop: Any,
+    target: int | None = None,
 ) -> None:
     """Pair the bounds of a slice with the pieces before, in and after it."""
     whole, part = recording.axes(source)[dim], recording.axes(result)[dim if target is None else target]
@@ -196,7 +213,14 @@ def _pair_slice(
         recording.pair(stop if last > 0 else -stop, concat((before, part)) if last > 0 else after)
 
 
-@handles(torch.conv1d, torch.conv2d, torch.conv3d, torch.conv_transpose1d, torch.conv_transpose2d, torch.conv_transpose3d)
+@handles(
+    torch.conv1d,
+    torch.conv2d,
+    torch.conv3d,
+    torch.conv_transpose1d,
+    torch.conv_transpose2d,
+    torch.conv_transpose3d,
+)
 def convolution(recording: Recording, func: Any, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
     result = func(*args, **kwargs)
     position = 6
@@ -256,7 +280,9 @@ def instance_norm(recording: Recording, func: Any, args: tuple[Any, ...], kwargs
 
 
 @handles(F.adaptive_avg_pool2d, torch._C._nn.adaptive_avg_pool2d)
-def adaptive_avg_pool2d(recording: Recording, func: Any, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
+def adaptive_avg_pool2d(
+    recording: Recording, func: Any, args: tuple[Any, ...], kwargs: dict[str, Any]
+) -> Any:
     recording.cost(1, recording.axes(args[0]))
     return func(*args, **kwargs)
 
@@ -264,7 +290,10 @@ def adaptive_avg_pool2d(recording: Recording, func: Any, args: tuple[Any, ...], 
 @handles(F.scaled_dot_product_attention)
 def attention(recording: Recording, func: Any, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
     """``[..., L, E] x [..., S, E] x [..., S, Ev]``; without ``scale`` it divides by sqrt(E), which sees every index."""
-    given = dict(zip(("query", "key", "value", "attn_mask", "dropout_p", "is_causal"), args, strict=False)) | kwargs
+    given = (
+        dict(zip(("query", "key", "value", "attn_mask", "dropout_p", "is_causal"), args, strict=False))
+        | kwargs
+    )
     query, key, value, mask = given["query"], given["key"], given["value"], given.get("attn_mask")
     q, k, v = (recording.axes(tensor) for tensor in (query, key, value))
     algebra = recording.algebra
@@ -304,7 +333,9 @@ def _unify_batch(recording: Recording, q: Node, k: Node, v: Node, grouped: bool)
 
 
 @handles(F.multi_head_attention_forward)
-def multi_head_attention(recording: Recording, func: Any, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
+def multi_head_attention(
+    recording: Recording, func: Any, args: tuple[Any, ...], kwargs: dict[str, Any]
+) -> Any:
     """``nn.MultiheadAttention`` checks its own sizes: query features == embed_dim == heads x head size."""
     names = (
         "query", "key", "value", "embed_dim_to_check", "num_heads", "in_proj_weight", "in_proj_bias",

@@ -111,9 +111,7 @@ class IntegerLog:
         self.equalities.append((left, right, self._where()))
 
     def compare(self, left: TracedInt, op: str, right: int, outcome: bool) -> None:
-        self.comparisons.append(
-            Comparison(left.expression, op, expression_of(right), outcome, self._where())
-        )
+        self.comparisons.append(Comparison(left.expression, op, expression_of(right), outcome, self._where()))
 
     def scales(self, number: TracedInt) -> None:
         """The number became a float that no size can be made of: it scales values."""

@@ -124,7 +124,9 @@ def convolution(recording: Recording, call: Call) -> None:
 def _mark_groups(recording: Recording, group: Node, out_per_group: int, in_per_group: int) -> None:
     """Depthwise groups are the channels themselves; any other group count is frozen unless asked for."""
     if out_per_group > 1 and in_per_group > 1:
-        recording.algebra.mark(group, CONV_GROUPS, f"the number of groups of the convolution {recording.where}")
+        recording.algebra.mark(
+            group, CONV_GROUPS, f"the number of groups of the convolution {recording.where}"
+        )
 
 
 def _like_spatial(recording: Recording, node: Node, size: int) -> Node:
@@ -189,7 +191,9 @@ def group_norm(recording: Recording, call: Call) -> None:
     if pair is None:
         recording.algebra.pin(axes[1], "the groups of a GroupNorm cut across its channels")
     else:
-        recording.algebra.mark(pair[0], NORM_GROUPS, f"the number of groups of the GroupNorm {recording.where}")
+        recording.algebra.mark(
+            pair[0], NORM_GROUPS, f"the number of groups of the GroupNorm {recording.where}"
+        )
         recording.algebra.mark(pair[1], VALUE_CHANGING, "a GroupNorm averages over it")
         recording.conv_groups = pair[0]
     _channel_parameters(recording, axes[1], weight, bias)
@@ -260,7 +264,9 @@ def embedding(recording: Recording, call: Call) -> None:
     recording.set_axes(call.out, [*recording.axes(indices), features])
 
 
-@register_operator("aten.softmax", "aten._softmax", "aten._safe_softmax", "aten._log_softmax", "aten.logcumsumexp")
+@register_operator(
+    "aten.softmax", "aten._softmax", "aten._safe_softmax", "aten._log_softmax", "aten.logcumsumexp"
+)
 def softmax(recording: Recording, call: Call) -> None:
     axes = recording.axes(call.args[0])
     recording.algebra.mark(axes[call.args[1]], VALUE_CHANGING, "a softmax runs over it")
@@ -315,7 +321,9 @@ def reduction(recording: Recording, call: Call) -> None:
         )
 
 
-@register_operator("aten.cumsum", "aten.cumprod", "aten.flip", "aten.roll", "aten.sort", "aten.tril", "aten.triu")
+@register_operator(
+    "aten.cumsum", "aten.cumprod", "aten.flip", "aten.roll", "aten.sort", "aten.tril", "aten.triu"
+)
 def order_matters(recording: Recording, call: Call) -> None:
     """Position matters along some dimensions: those keep all their indices."""
     axes = recording.axes(call.args[0])
@@ -334,17 +342,34 @@ def spatial(recording: Recording, call: Call, count: int) -> None:
     """Pooling and resizing: the last ``count`` dimensions are positions, the others pass."""
     axes = recording.axes(call.args[0])
     for out in tensors_in(call.out):
-        tail = [_like_spatial(recording, node, size) for node, size in zip(axes[-count:], out.shape[-count:], strict=True)]
+        tail = [
+            _like_spatial(recording, node, size)
+            for node, size in zip(axes[-count:], out.shape[-count:], strict=True)
+        ]
         recording.set_axes(out, [*axes[:-count], *tail])
 
 
 def _register_spatial() -> None:
     for count in (1, 2, 3):
         names = [f"{kind}_pool{count}d" for kind in ("avg", "adaptive_max", "max", "fractional_max")]
-        names += [f"_adaptive_avg_pool{count}d", f"adaptive_avg_pool{count}d", f"max_pool{count}d_with_indices"]
+        names += [
+            f"_adaptive_avg_pool{count}d",
+            f"adaptive_avg_pool{count}d",
+            f"max_pool{count}d_with_indices",
+        ]
         names += [f"{kind}_pad{count}d" for kind in ("reflection", "replication")]
-        kinds = {1: ("nearest1d", "_nearest_exact1d", "linear1d"), 3: ("nearest3d", "_nearest_exact3d", "trilinear3d")}
-        kinds[2] = ("nearest2d", "_nearest_exact2d", "bilinear2d", "bicubic2d", "_bilinear2d_aa", "_bicubic2d_aa")
+        kinds = {
+            1: ("nearest1d", "_nearest_exact1d", "linear1d"),
+            3: ("nearest3d", "_nearest_exact3d", "trilinear3d"),
+        }
+        kinds[2] = (
+            "nearest2d",
+            "_nearest_exact2d",
+            "bilinear2d",
+            "bicubic2d",
+            "_bilinear2d_aa",
+            "_bicubic2d_aa",
+        )
         names += [f"_upsample_{k[1:]}" if k.startswith("_") else f"upsample_{k}" for k in kinds[count]]
 
         def rule(recording: Recording, call: Call, count: int = count) -> None:

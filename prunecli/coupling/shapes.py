@@ -48,7 +48,11 @@ def unsqueeze(recording: Recording, call: Call) -> None:
 def squeeze(recording: Recording, call: Call) -> None:
     source = call.args[0]
     given = call.get(1, range(source.dim()))
-    dims = {dim % source.dim() for dim in ([given] if isinstance(given, int) else given)} if source.dim() else set()
+    dims = (
+        {dim % source.dim() for dim in ([given] if isinstance(given, int) else given)}
+        if source.dim()
+        else set()
+    )
     axes = recording.axes(source)
     recording.set_axes(
         call.out, [node for dim, node in enumerate(axes) if not (dim in dims and source.shape[dim] == 1)]
@@ -105,7 +109,9 @@ def stack(recording: Recording, call: Call) -> None:
     recording.set_axes(call.out, axes)
 
 
-@register_operator("aten.split", "aten.split_with_sizes", "aten.unsafe_split", "aten.unsafe_chunk", "aten.chunk")
+@register_operator(
+    "aten.split", "aten.split_with_sizes", "aten.unsafe_split", "aten.unsafe_chunk", "aten.chunk"
+)
 def split(recording: Recording, call: Call) -> None:
     axes = recording.axes(call.args[0])
     dim = call.get(2, 0) % len(axes)
@@ -176,7 +182,9 @@ def index(recording: Recording, call: Call) -> None:
     inserted = call.out.dim() - len(rest)
     contiguous = chosen == list(range(chosen[0], chosen[0] + len(chosen)))
     position = chosen[0] if contiguous else 0
-    new = [fixed(size, "chosen by an index tensor") for size in call.out.shape[position : position + inserted]]
+    new = [
+        fixed(size, "chosen by an index tensor") for size in call.out.shape[position : position + inserted]
+    ]
     recording.set_axes(call.out, [*rest[:position], *new, *rest[position:]])
 
 

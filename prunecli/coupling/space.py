@@ -150,8 +150,6 @@ class Space:
             for name in [m.group for m in bundle.members if m.group in reasons][:1]
             for member in bundle.members
         } | dict(reasons)
-        groups = tuple(
-            replace(group, frozen=group.frozen or lost.get(group.name)) for group in self.groups
-        )
+        groups = tuple(replace(group, frozen=group.frozen or lost.get(group.name)) for group in self.groups)
         bundles = tuple(b for b in self.bundles if not any(m.group in lost for m in b.members))
         return replace(self, groups=groups, bundles=bundles)

@@ -48,7 +48,9 @@ class _Operators(TorchDispatchMode):
         recording = self.recording
         if self.on_meta and func.overloadpacket.__name__ in _NEW:
             # A new tensor has nothing of the old one but its type: a constant, computed for real.
-            return func(args[0].new_empty(0, device="cpu"), *args[1:], **{**kwargs, "device": torch.device("cpu")})
+            return func(
+                args[0].new_empty(0, device="cpu"), *args[1:], **{**kwargs, "device": torch.device("cpu")}
+            )
         tensors = tensors_in(args) + tensors_in(list(kwargs.values())) if kwargs else tensors_in(args)
         traced = [tensor for tensor in tensors if recording.is_traced(tensor)]
         if self.on_meta:
@@ -105,7 +107,12 @@ def _positional(func: Any, args: tuple[Any, ...], kwargs: Mapping[str, Any]) -> 
 
 
 def record(
-    module: nn.Module, inputs: Sequence[Any], recording: Recording, *, on_meta: bool = True, counting: bool = True
+    module: nn.Module,
+    inputs: Sequence[Any],
+    recording: Recording,
+    *,
+    on_meta: bool = True,
+    counting: bool = True,
 ) -> None:
     """Run ``module(*inputs)`` once and write what happens into ``recording``.
 
@@ -134,7 +141,10 @@ def _real(tensor: Tensor) -> Tensor:
 def _stand_ins(module: nn.Module, recording: Recording, stand_in: Any) -> dict[str, Tensor]:
     named: dict[int, list[str]] = {}
     tensors: dict[int, Tensor] = {}
-    for source in (module.named_parameters(remove_duplicate=False), module.named_buffers(remove_duplicate=False)):
+    for source in (
+        module.named_parameters(remove_duplicate=False),
+        module.named_buffers(remove_duplicate=False),
+    ):
         for name, tensor in source:
             named.setdefault(id(tensor), []).append(name)
             tensors[id(tensor)] = tensor
@@ -164,7 +174,11 @@ def _input(recording: Recording, value: Any, stand_in: Any) -> Any:
 def _untouched(module: nn.Module, log: IntegerLog) -> Iterator[None]:
     """Integer attributes are traced numbers inside; afterwards every module has exactly what it had before."""
     before = [(child, dict(child.__dict__)) for child in module.modules()]
-    mutable = [(child.__dict__[k], dict(child.__dict__[k])) for child, _ in before for k in ("_buffers", "_parameters")]
+    mutable = [
+        (child.__dict__[k], dict(child.__dict__[k]))
+        for child, _ in before
+        for k in ("_buffers", "_parameters")
+    ]
     fast_path = torch.backends.mha.get_fastpath_enabled()
     torch.backends.mha.set_fastpath_enabled(False)
     try:

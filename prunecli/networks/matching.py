@@ -38,9 +38,7 @@ def match(tensors: Mapping[str, Tensor], module: nn.Module, spec: str) -> Match:
         if prefixed is None and ordered is None:
             raise _names_differ(given, wanted, spec)
         if ordered is not None:
-            notes = (
-                f"names differ from {spec}; matched by order, in which the shapes of all {len(ordered)} agree",
-            )
+            notes = (f"names differ from {spec}; matched by order, where all {len(ordered)} shapes agree",)
         given = prefixed or ordered or {}
     wrong = [name for name in wanted if name in given and tuple(given[name].shape) != wanted[name]]
     if wrong:

@@ -1,0 +1,88 @@
+"""Reload a file in a process that has seen nothing else, and run it: ``python -m prunecli.fresh``.
+
+The child gets the path and a description of the inputs, never the dense file; it loads, runs on seeded inputs and
+hands back the outputs.
+"""
+
+from __future__ import annotations
+
+import json
+import subprocess
+import sys
+import tempfile
+from collections.abc import Sequence
+from pathlib import Path
+
+from torch import Tensor, get_num_threads, set_num_threads
+
+from prunecli.checkpoint.specs import InputSpec
+from prunecli.report.model import Proof
+from prunecli.verify import relative_error
+
+RELOAD = "reload in a fresh process"
+TOLERANCE = 1e-4
+
+
+def reload_proof(
+    path: Path, specs: Sequence[InputSpec], expected: Sequence[Tensor] | None, arch: str | None = None
+) -> Proof:
+    """Load ``path`` in a new process and compare its outputs with ``expected`` (without: that they are finite)."""
+    request = {
+        "path": str(path.resolve()),
+        "inputs": [spec.to_json() for spec in specs],
+        "arch": arch,
+        "threads": get_num_threads(),
+    }
+    with tempfile.TemporaryDirectory() as folder:
+        answer = Path(folder) / "outputs.safetensors"
+        request["answer"] = str(answer)
+        child = subprocess.run(
+            [sys.executable, "-m", "prunecli.fresh"],
+            input=json.dumps(request),
+            capture_output=True,
+            text=True,
+        )
+        if child.returncode:
+            reason = next(reversed(child.stderr.strip().splitlines()), f"exit code {child.returncode}")
+            return Proof(RELOAD, False, None, TOLERANCE, f"{reason:.200}")
+        return _compared(answer, expected)
+
+
+def _compared(answer: Path, expected: Sequence[Tensor] | None) -> Proof:
+    from safetensors.torch import load_file
+
+    loaded = load_file(answer)
+    found = [loaded[str(index)] for index in range(len(loaded))]
+    if expected is None:
+        passed = bool(found) and all(bool(t.isfinite().all()) for t in found if t.is_floating_point())
+        return Proof(
+            RELOAD,
+            passed,
+            None,
+            None,
+            "it runs and its outputs are finite" if passed else "outputs not finite",
+        )
+    error = relative_error(expected, found)
+    passed = error <= TOLERANCE
+    detail = "same outputs as the network in memory" if passed else f"relative error {error:.3g}"
+    return Proof(RELOAD, passed, error, TOLERANCE, detail)
+
+
+def _serve() -> None:
+    from safetensors.torch import save_file
+
+    from prunecli.assembly import all_tensors
+    from prunecli.inputs import make
+    from prunecli.loading import load
+    from prunecli.verify import run
+
+    request = json.load(sys.stdin)
+    set_num_threads(request["threads"])
+    specs = [InputSpec.from_json(item, "inputs") for item in request["inputs"]]
+    module = load(request["path"], arch=request["arch"])
+    outputs = run(module, all_tensors(module), make(specs))
+    save_file({str(i): t.clone().contiguous() for i, t in enumerate(outputs)}, request["answer"])
+
+
+if __name__ == "__main__":
+    _serve()

@@ -1,0 +1,126 @@
+"""What the API works on: a network with its weights, wherever it came from."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+
+from prunecli import inputs as input_room
+from prunecli.assembly import all_tensors
+from prunecli.checkpoint.reading import read, require_finite
+from prunecli.checkpoint.specs import InputSpec, Scalar
+from prunecli.errors import InputError, UsageError
+from prunecli.networks.resolving import resolve
+from prunecli.report.model import Input, NetworkFacts, Source
+
+MODULE = "module"
+"""The architecture of a recipe for a module that was handed over in Python."""
+
+
+@dataclass(frozen=True)
+class Dense:
+    """A dense network to inspect or prune. ``arch`` and ``arguments`` go into the recipe; ``given_arch`` is what a
+    fresh process must be told to build it, where the recipe alone may not."""
+
+    module: nn.Module
+    specs: tuple[InputSpec, ...]
+    arch: str
+    arguments: Mapping[str, Scalar]
+    given_arch: str | None
+    source: Source | None
+    facts: NetworkFacts
+
+    @property
+    def tensors(self) -> dict[str, Tensor]:
+        return all_tensors(self.module)
+
+    @property
+    def report_inputs(self) -> tuple[Input, ...]:
+        return tuple(Input(spec.shape, spec.dtype, spec.name) for spec in self.specs)
+
+
+def open_dense(
+    model_or_path: nn.Module | str | Path,
+    example_inputs: Any,
+    arch: str | None,
+    arch_args: Mapping[str, Scalar] | None,
+    inputs: Sequence[str],
+) -> Dense:
+    """Read and identify a checkpoint, or take a module as it is. Raises ``UsageError`` and ``InputError``."""
+    if isinstance(model_or_path, nn.Module):
+        dense = _from_module(model_or_path, example_inputs, arch, arch_args or {}, inputs)
+    else:
+        dense = _from_path(model_or_path, example_inputs, arch, arch_args or {}, inputs)
+    if not any(True for _ in dense.module.parameters()):
+        raise InputError("the network has no parameters")
+    return dense
+
+
+def _from_path(
+    path: str | Path, example: Any, arch: str | None, arguments: Mapping[str, Scalar], inputs: Sequence[str]
+) -> Dense:
+    checkpoint = read(path)
+    if checkpoint.recipe is not None:
+        raise InputError(
+            f"'{Path(path).name}' was pruned by this tool already",
+            "prune the dense checkpoint to the higher target instead; prune verify checks this one",
+        )
+    network = resolve(checkpoint.tensors, arch=arch, arguments=arguments, inputs=inputs)
+    specs = network.inputs if example is None else input_room.describe(input_room.as_tuple(example))
+    source = Source(Path(path).name, checkpoint.digest, checkpoint.layout, checkpoint.dropped)
+    facts = NetworkFacts(network.spec, dict(network.arguments), network.assumed, network.notes)
+    own_code = arch is not None and not _is_registry(arch)
+    return Dense(
+        module=network.module,
+        specs=specs,
+        arch=Path(network.spec).name if own_code else network.spec,
+        arguments=network.arguments,
+        given_arch=arch if own_code else None,
+        source=source,
+        facts=facts,
+    )
+
+
+def _is_registry(arch: str) -> bool:
+    return arch.partition(":")[0] in ("torchvision", "timm", "cifar")
+
+
+def _from_module(
+    module: nn.Module, example: Any, arch: str | None, arguments: Mapping[str, Scalar], inputs: Sequence[str]
+) -> Dense:
+    if example is None and not inputs:
+        raise UsageError(
+            "a module needs example_inputs", "prune(model, example_inputs=torch.randn(1, 3, 224, 224))"
+        )
+    if example is None:
+        from prunecli.networks import parse_input
+
+        specs = tuple(parse_input(text) for text in inputs)
+    else:
+        specs = input_room.describe(input_room.as_tuple(example))
+    facts = NetworkFacts(arch, dict(arguments))
+    return Dense(module, specs, arch or MODULE, arguments, None, None, facts)
+
+
+def require_prunable(dense: Dense) -> None:
+    """Raises ``InputError`` for a NaN or Inf weight, naming the tensor, and for weights that are not there."""
+    for name, tensor in dense.tensors.items():
+        if tensor.is_meta:
+            raise InputError(f"tensor '{name}' is on the meta device: it has no values")
+    require_finite(dense.tensors)
+
+
+def choose_device(name: str) -> torch.device:
+    """``auto`` takes CUDA, then MPS, then the CPU. Raises ``UsageError`` for a device that is not there."""
+    available = {"cuda": torch.cuda.is_available(), "mps": torch.backends.mps.is_available(), "cpu": True}
+    if name == "auto":
+        return torch.device(next(kind for kind, there in available.items() if there))
+    kind = name.partition(":")[0]
+    if not available.get(kind, False):
+        raise UsageError(f"device '{name}' is not available here", "--device cpu")
+    return torch.device(name)

@@ -1,0 +1,212 @@
+"""The proofs: a pruned network is what the dense one would be with the removed units silenced.
+
+The **masked oracle**: in the dense network every parameter slice of a removed unit is set to zero, in float64; the
+pruned network must give the same output. It cannot be asked of groups whose removal legitimately changes the
+rest (``value_changing``); those are left whole for the oracle, and the finished network is run besides.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor, nn
+from torch.func import functional_call
+
+from prunecli.assembly import skeleton
+from prunecli.checkpoint.recipe import AttributePatch
+from prunecli.coupling.axes import owners
+from prunecli.coupling.recording import tensors_in
+from prunecli.coupling.space import Bundle, Space
+from prunecli.errors import InputError
+from prunecli.loading import resize_module
+from prunecli.report.model import Proof
+from prunecli.surgery import cut
+
+ORACLE = "masked oracle"
+FORWARD = "forward"
+TOLERANCE = 1e-4
+"""Largest relative error of the oracle; float64 arithmetic itself is about 1e-12 off."""
+
+Keep = Mapping[str, Sequence[int]]
+
+# What a forward over wrong sizes raises; anything else is a defect of ours and must be seen.
+FORWARD_ERRORS = (RuntimeError, ValueError, AssertionError, IndexError, TypeError, InputError)
+
+
+def masked(tensors: Mapping[str, Tensor], space: Space, keep: Keep) -> dict[str, Tensor]:
+    """``tensors`` with every parameter slice of a removed unit set to zero, in all slots of its group."""
+    result = dict(tensors)
+    for group in space.groups:
+        if group.name not in keep or len(keep[group.name]) == group.size:
+            continue
+        gone = torch.ones(group.size, dtype=torch.bool)
+        gone[list(keep[group.name])] = False
+        for slot in group.slots:
+            owner = owners(space.axes[slot.parameter][slot.dim], space.sizes, group.name)
+            index = ((owner >= 0) & gone[owner.clamp(min=0)]).nonzero().flatten()
+            tensor = result[slot.parameter]
+            result[slot.parameter] = tensor.index_fill(slot.dim, index.to(tensor.device), 0.0)
+    return result
+
+
+def patches_for(space: Space, sizes: Mapping[str, int]) -> tuple[AttributePatch, ...]:
+    """The attribute values that follow from ``sizes``, where they differ from the present ones."""
+    full = {**space.sizes, **sizes}
+    return tuple(
+        AttributePatch(patch.module, patch.attribute, patch.index, value)
+        for patch in space.patches
+        if (value := patch.value.value(full)) != patch.value.value(space.sizes)
+    )
+
+
+def resized(module: nn.Module, space: Space, tensors: Mapping[str, Tensor], keep: Keep) -> nn.Module:
+    """A copy of ``module`` on the meta device with the shapes of ``tensors`` and the attributes they need."""
+    shapes = {name: tuple(tensor.shape) for name, tensor in tensors.items()}
+    sizes = {name: len(kept) for name, kept in keep.items()}
+    return resize_module(skeleton(module), shapes, patches_for(space, sizes))
+
+
+def run(
+    module: nn.Module,
+    tensors: Mapping[str, Tensor],
+    inputs: Sequence[Tensor],
+    dtype: torch.dtype = torch.float32,
+) -> list[Tensor]:
+    """All output tensors of ``module`` with ``tensors`` as its parameters and buffers, floating ones in ``dtype``."""
+
+    def cast(tensor: Tensor) -> Tensor:
+        return tensor.detach().to(dtype) if tensor.is_floating_point() else tensor.detach()
+
+    state = {name: cast(tensor) for name, tensor in tensors.items()}
+    with torch.no_grad():
+        output = functional_call(module, state, tuple(cast(x) for x in inputs), tie_weights=False)
+    return tensors_in(output)
+
+
+def relative_error(wanted: Sequence[Tensor], found: Sequence[Tensor]) -> float:
+    """Largest difference over all outputs, relative to the largest value of each; inf if shapes differ."""
+    if [t.shape for t in wanted] != [t.shape for t in found]:
+        return float("inf")
+    worst = 0.0
+    for a, b in zip(wanted, found, strict=True):
+        if a.numel():
+            scale = max(float(a.abs().max()), 1e-30)
+            error = float((a.double() - b.double()).abs().max()) / scale
+            worst = error if error > worst or error != error else worst
+    return worst
+
+
+@dataclass(frozen=True)
+class Subject:
+    """What is proved: a dense network in eval mode, its tensors, its space, and inputs to run it on."""
+
+    module: nn.Module
+    tensors: Mapping[str, Tensor]
+    space: Space
+    inputs: tuple[Tensor, ...]
+    dtype: torch.dtype
+
+    @staticmethod
+    def open(
+        module: nn.Module, tensors: Mapping[str, Tensor], space: Space, choices: Sequence[tuple[Tensor, ...]]
+    ) -> Subject:
+        """The first of ``choices`` (inputs) that the dense network accepts, in float64 if it can run in that.
+
+        Raises ``InputError`` if it accepts none.
+        """
+        problem = ""
+        for inputs in choices:
+            for dtype in (torch.float64, torch.float32):
+                subject = Subject(module, tensors, space, inputs, dtype)
+                try:
+                    subject.output({})
+                except FORWARD_ERRORS as raised:
+                    problem = _first_line(raised)
+                else:
+                    return subject
+        raise InputError(f"the network does not run on its input: {problem}", "give another --input")
+
+    def keeps_values(self, keep: Keep) -> dict[str, Sequence[int]]:
+        """The part of ``keep`` of which equality can be asked, whole bundles only."""
+        changing = {group.name for group in self.space.groups if group.value_changing is not None}
+        tied = {
+            member.group
+            for bundle in self.space.bundles
+            if any(m.group in changing for m in bundle.members)
+            for member in bundle.members
+        }
+        return {name: kept for name, kept in keep.items() if name not in changing | tied}
+
+    def error(self, keep: Keep) -> float:
+        """The oracle's relative error for ``keep``. Raises what forward raises."""
+        silenced = masked(self.tensors, self.space, keep)
+        wanted = run(skeleton(self.module).eval(), silenced, self.inputs, self.dtype)
+        return relative_error(wanted, self.output(keep))
+
+    def output(self, keep: Keep) -> list[Tensor]:
+        """Outputs of the network cut to ``keep``. Raises what forward raises."""
+        tensors = cut(self.tensors, self.space, keep)
+        network = resized(self.module, self.space, tensors, keep).eval()
+        return run(network, tensors, self.inputs, self.dtype)
+
+    def prove(self, keep: Keep) -> list[Proof]:
+        """The masked oracle where it applies, and one run of the finished network."""
+        exact = self.keeps_values(keep)
+        left_out = len(set(keep) - set(exact))
+        proofs = []
+        if exact:
+            detail = (
+                f"{left_out} value-changing groups left whole for it" if left_out else "all pruned groups"
+            )
+            proofs.append(_measured(ORACLE, lambda: self.error(exact), detail))
+        if left_out or not exact:
+            proofs.append(
+                _measured(FORWARD, lambda: self._shape_error(keep), "same output shapes, all finite")
+            )
+        return proofs
+
+    def _shape_error(self, keep: Keep) -> float:
+        dense, pruned = self.output({}), self.output(keep)
+        same = [t.shape for t in dense] == [t.shape for t in pruned]
+        finite = all(bool(t.isfinite().all()) for t in pruned if t.is_floating_point())
+        return 0.0 if same and finite else float("inf")
+
+    def culprits(self, keep: Keep) -> dict[str, str]:
+        """The groups that make a proof fail, each with the reason; found by halving."""
+        bundles = [b for b in self.space.bundles if any(member.group in keep for member in b.members)]
+        found: dict[str, str] = {}
+        for bundle in self._failing(bundles, keep):
+            parts = _part(keep, [bundle])
+            failed = next((p for p in self.prove(parts) if not p.passed), None)
+            why = "only together with others" if failed is None else failed.detail
+            found.update(dict.fromkeys(parts, f"cutting it failed the proof: {why}"))
+        return found
+
+    def _failing(self, bundles: list[Bundle], keep: Keep) -> list[Bundle]:
+        if all(proof.passed for proof in self.prove(_part(keep, bundles))):
+            return []
+        if len(bundles) == 1:
+            return bundles
+        half = len(bundles) // 2
+        found = self._failing(bundles[:half], keep) + self._failing(bundles[half:], keep)
+        return found or bundles[half:]
+
+
+def _part(keep: Keep, bundles: Sequence[Bundle]) -> dict[str, Sequence[int]]:
+    names = {member.group for bundle in bundles for member in bundle.members}
+    return {name: kept for name, kept in keep.items() if name in names}
+
+
+def _first_line(error: Exception) -> str:
+    return next(iter(str(error).strip().splitlines()), type(error).__name__)[:200]
+
+
+def _measured(name: str, measure: Callable[[], float], detail: str) -> Proof:
+    try:
+        error = measure()
+    except FORWARD_ERRORS as raised:
+        return Proof(name, False, None, TOLERANCE, f"forward raised: {_first_line(raised)}")
+    passed = error <= TOLERANCE
+    return Proof(name, passed, error, TOLERANCE, detail if passed else f"relative error {error:.3g}")
