@@ -7,7 +7,7 @@ complete -c prune -n __fish_use_subcommand -a ls -d 'List criteria, schemes or n
 complete -c prune -n __fish_use_subcommand -a demo -d 'Prune a small digit classifier that comes with this package'
 complete -c prune -n __fish_use_subcommand -l version -d 'Print the version'
 complete -c prune -n __fish_use_subcommand -l show-completion -x -a 'bash zsh fish' -d 'Print the completion script for bash, zsh or fish'
-complete -c prune -n __fish_use_subcommand -s h -l help -d 'Show the help'
+complete -c prune -n __fish_use_subcommand -s h -l help -d 'Show this message and exit'
 complete -c prune -n '__fish_seen_subcommand_from inspect' -F
 complete -c prune -n '__fish_seen_subcommand_from inspect' -l groups -d 'Show what can only be removed together, instead of layers'
 complete -c prune -n '__fish_seen_subcommand_from inspect' -l arch -x -a 'torchvision: timm: cifar:' -d 'torchvision:NAME, timm:NAME, cifar:NAME or FILE.py:factory'

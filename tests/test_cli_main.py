@@ -73,6 +73,9 @@ def test_an_interrupt_is_130(
         (["run", "x", "--speedup"], "option '--speedup' requires an argument", "see prune"),
         (["inspect", "a", "b"], "got unexpected extra argument", "see prune inspect --help"),
         (["--show-completion", "bsh"], "unknown shell 'bsh'", "did you mean bash"),
+        (["--show-completion=bsh"], "unknown shell 'bsh'", "did you mean bash"),
+        (["--show-completion"], "--show-completion needs the name of a shell", "one of bash, zsh, fish"),
+        (["--versoin"], "no such option: --versoin", "did you mean --version?"),
     ],
 )
 def test_parser_errors_have_the_same_form(

@@ -15,6 +15,7 @@ app = typer.Typer(
     help="Cut a saved PyTorch checkpoint down to a smaller, dense, reloadable one.",
     epilog="Start with: prune demo, then: prune run CKPT --speedup 2",
     add_completion=False,
+    add_help_option=False,
     rich_markup_mode=None,
     context_settings={"help_option_names": ["-h", "--help"]},
 )

@@ -55,10 +55,8 @@ class Subcommand:
 
 def script(command: Any, shell: str) -> str:
     """The completion script of ``command`` (a Typer group) for ``shell``, one of ``names.SHELLS``."""
-    own = tuple(
-        Option((name,), bool(value), _first_sentence(text)) for name, (value, text) in early.OPTIONS.items()
-    )
-    root = Subcommand("", "", own + _subcommand("", command).options)
+    own = (Option(o.spellings, bool(o.value), _first_sentence(o.help)) for o in early.OPTIONS)
+    root = Subcommand("", "", tuple(own))
     commands = tuple(_subcommand(name, command.commands[name]) for name in command.commands)
     writers: dict[str, Callable[[Subcommand, tuple[Subcommand, ...]], str]] = {
         "bash": _bash,

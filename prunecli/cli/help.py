@@ -53,5 +53,5 @@ class Group(TyperGroup):
 
     def format_options(self, ctx: Any, formatter: Any) -> None:
         self.format_commands(ctx, formatter)
-        own = [(f"{name} {value}".rstrip(), text) for name, (value, text) in early.OPTIONS.items()]
+        own = [(f"{', '.join(o.spellings)} {o.value}".rstrip(), o.help) for o in early.OPTIONS]
         _write_panels(self.get_params(ctx), formatter, own)

@@ -36,10 +36,14 @@ def as_usage_error(error: Any) -> UsageError:
 
 def _options(context: Any) -> list[str]:
     parameters = context.command.params if context is not None else []
-    own = [] if context is not None and context.parent is not None else list(early.OPTIONS)
+    own = (
+        []
+        if context is not None and context.parent is not None
+        else [option.spellings[-1] for option in early.OPTIONS]
+    )
     return [*own, *(name for p in parameters for name in p.opts if name.startswith("--")), "--help"]
 
 
 def _nearest(typed: str, known: list[str], where: str) -> str:
-    near = get_close_matches(typed, known, n=3, cutoff=0.5)
+    near = get_close_matches(typed, dict.fromkeys(known), n=3, cutoff=0.5)
     return f"did you mean {' or '.join(near)}?" if near else f"see {where} --help"
