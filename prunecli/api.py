@@ -19,18 +19,17 @@ from prunecli.checkpoint.digests import tensor_digests
 from prunecli.checkpoint.reading import read
 from prunecli.checkpoint.recipe import Recipe
 from prunecli.checkpoint.specs import Scalar
-from prunecli.checkpoint.writing import refuse_target, write
+from prunecli.checkpoint.writing import write
 from prunecli.counting import Count, count, sizes_of
 from prunecli.coupling import Space, trace
 from prunecli.errors import ImpossibleError, InputError, UsageError
-from prunecli.fresh import RELOAD, reload_proof
+from prunecli.fresh import reload_proof
 from prunecli.loading import load, verify_digests
 from prunecli.networks.resolving import resolve
 from prunecli.plan import Plan
 from prunecli.report.model import (
     Goal,
     Inspection,
-    Input,
     NetworkFacts,
     Output,
     Proof,
@@ -51,7 +50,9 @@ _MOST_ATTEMPTS = 8
 
 @dataclass(frozen=True)
 class Result:
-    """A pruned network. ``model`` is the ordinary class in eval mode, on the CPU; ``plan`` in dense numbering."""
+    """A pruned network. ``model`` is the ordinary class in eval mode, on the CPU; ``plan`` in dense
+    numbering.
+    """
 
     model: nn.Module
     report: Report
@@ -61,11 +62,12 @@ class Result:
     _recipe: Recipe = field(repr=False)
 
     def save(self, path: str | Path, *, force: bool = False) -> Report:
-        """Write the network as one safetensors file that :func:`prunecli.load` returns, and the report of it.
+        """Write the network as one safetensors file that :func:`prunecli.load` returns, and the report of
+        it.
 
         The file is reloaded in a fresh process and its outputs compared before it takes its place. Raises
-        ``UsageError`` if ``path`` exists without ``force``, ``ImpossibleError`` if the reloaded network differs,
-        ``OutputError`` if it cannot be written.
+        ``UsageError`` if ``path`` exists without ``force``, ``ImpossibleError`` if the reloaded network
+        differs, ``OutputError`` if it cannot be written.
         """
         began = perf_counter()
         proofs: list[Proof] = []
@@ -159,9 +161,10 @@ def prune(
 ) -> Result:
     """Prune a checkpoint file or a module to one target; the input is never changed.
 
-    Exactly one of ``speedup`` (dense MACs / pruned MACs), ``flops``, ``params`` (fractions kept), ``ratio`` (fraction of units
-    removed) or ``plan``. ``inputs`` as ``--input`` takes them; ``example_inputs`` a tensor or a tuple. Raises ``UsageError``,
-    ``InputError``, and ``ImpossibleError`` where the target is out of reach or a proof fails.
+    Exactly one of ``speedup`` (dense MACs / pruned MACs), ``flops``, ``params`` (fractions kept), ``ratio``
+    (fraction of units removed) or ``plan``. ``inputs`` as ``--input`` takes them; ``example_inputs`` a
+    tensor or a tuple. Raises ``UsageError``, ``InputError``, and ``ImpossibleError`` where the target is out
+    of reach or a proof fails.
     """
     asked = _target(speedup, flops, params, ratio, plan)
     if repair != "none":
@@ -178,15 +181,16 @@ def prune(
             if plan is not None or asked is None:
                 return _planned(space, tensors, plan or Plan({}, {}))
             return choose(
-                space, tensors, criterion=criterion, scheme=scheme, target=asked, limits=limits, steps=steps, seed=seed,
-                reduce=reduce, normalize=normalize, tolerance=tolerance, device=str(target_device), ignore=ignore,
+                space, tensors, criterion=criterion, scheme=scheme, target=asked, limits=limits, steps=steps,
+                seed=seed, reduce=reduce, normalize=normalize, tolerance=tolerance,
+                device=str(target_device), ignore=ignore,
             )  # fmt: skip
 
         with evaluating(dense.module):
             options: dict[str, Any] = {
                 "criterion": criterion, "scheme": scheme, "protect": protect, "max_ratio": max_ratio,
-                "round_to": round_to, "steps": steps, "ignore": list(ignore), "reduce": reduce, "normalize": normalize,
-                "repair": repair, "seed": seed, "tolerance": tolerance,
+                "round_to": round_to, "steps": steps, "ignore": list(ignore), "reduce": reduce,
+                "normalize": normalize, "repair": repair, "seed": seed, "tolerance": tolerance,
             }  # fmt: skip
             options |= {} if asked is None else {asked.kind: asked.value}
             return _Pruning(dense, select, asked, tolerance, options, clock, target_device).result()
@@ -209,7 +213,7 @@ def _planned(space: Space, tensors: Mapping[str, Tensor], plan: Plan) -> Choice:
             raise InputError(f"the plan cuts group '{name}', which this network does not have")
         if plan.dense[name] != space.sizes[name]:
             raise InputError(
-                f"the plan was made for {plan.dense[name]} units in group '{name}', here it has {space.sizes[name]}"
+                f"the plan was made for {plan.dense[name]} units in '{name}', here it has {space.sizes[name]}"
             )
     left = space.resized(plan.sizes)
     broken = [guard.where for guard in space.guards if not guard.holds(left.sizes)]
@@ -305,8 +309,8 @@ class _Pruning:
         )
 
     def _report(
-        self, model: nn.Module, choice: Choice, space: Space, before: Count, after: Count, proofs: list[Proof],
-        failed: Mapping[str, str],
+        self, model: nn.Module, choice: Choice, space: Space, before: Count, after: Count,
+        proofs: list[Proof], failed: Mapping[str, str],
     ) -> Report:  # fmt: skip
         dense = self.dense
         totals = _totals(dense.module, before), _totals(model, after)
@@ -341,7 +345,9 @@ class _Pruning:
         )
 
     def _goal(self, before: Totals, after: Totals, choice: Choice) -> Goal:
-        """What was reached, by the reported counter. Raises ``ImpossibleError`` if that is short of the target."""
+        """What was reached, by the reported counter. Raises ``ImpossibleError`` if that is short of the
+        target.
+        """
         if self.asked is None:
             return Goal("plan", None, before.macs / max(1, after.macs), self.tolerance, True)
         kind, asked = self.asked.kind, self.asked.value
@@ -402,7 +408,9 @@ def inspect(
     arch_args: Mapping[str, Scalar] | None = None,
     inputs: Sequence[str] = (),
 ) -> Inspection:
-    """Layers, coupled groups and totals of a checkpoint or a module. Raises ``UsageError`` and ``InputError``."""
+    """Layers, coupled groups and totals of a checkpoint or a module. Raises ``UsageError`` and
+    ``InputError``.
+    """
     clock = _Clock(None)
     with clock.stage("read"):
         dense = open_dense(model_or_path, example_inputs, arch, arch_args, inputs)
@@ -433,9 +441,10 @@ def inspect(
 def verify(path: str | Path, *, against: str | Path | None = None, arch: str | None = None) -> Verification:
     """Check a written file: digests, reload in a fresh process, and with ``against`` the cut itself.
 
-    ``against`` (the dense checkpoint) is cut again by the recorded plan; the masked oracle is taken on that cut, and the file
-    must equal it unless the recipe names what changed its weights since. A failed proof is in the result,
-    not raised; raises ``UsageError`` and ``InputError`` for files that cannot be read as what they should be.
+    ``against`` (the dense checkpoint) is cut again by the recorded plan; the masked oracle is taken on that
+    cut, and the file must equal it unless the recipe names what changed its weights since. A failed proof is
+    in the result, not raised; raises ``UsageError`` and ``InputError`` for files that cannot be read as what
+    they should be.
     """
     clock = _Clock(None)
     with clock.stage("digests"):

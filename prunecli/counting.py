@@ -1,7 +1,8 @@
 """MACs as fvcore counts them: one multiply-add is 1.
 
-fvcore is the reported counter, with a handler for attention, which it skips. Where it cannot trace a network, torch's
-``FlopCounterMode`` stands in, halved (it counts 2 per multiply-add) and without norms and pooling; ``Count.counter`` says which.
+fvcore is the reported counter, with a handler for attention, which it skips. Where it cannot trace a
+network, torch's ``FlopCounterMode`` stands in, halved (it counts 2 per multiply-add) and without norms and
+pooling; ``Count.counter`` says which.
 """
 
 from __future__ import annotations

@@ -1,7 +1,7 @@
 """Reload a file in a process that has seen nothing else, and run it: ``python -m prunecli.fresh``.
 
-The child gets the path and a description of the inputs, never the dense file; it loads, runs on seeded inputs and
-hands back the outputs.
+The child gets the path and a description of the inputs, never the dense file; it loads, runs on seeded
+inputs and hands back the outputs.
 """
 
 from __future__ import annotations
@@ -26,7 +26,9 @@ TOLERANCE = 1e-4
 def reload_proof(
     path: Path, specs: Sequence[InputSpec], expected: Sequence[Tensor] | None, arch: str | None = None
 ) -> Proof:
-    """Load ``path`` in a new process and compare its outputs with ``expected`` (without: that they are finite)."""
+    """Load ``path`` in a new process and compare its outputs with ``expected`` (without: that they are
+    finite).
+    """
     request = {
         "path": str(path.resolve()),
         "inputs": [spec.to_json() for spec in specs],

@@ -24,8 +24,9 @@ MODULE = "module"
 
 @dataclass(frozen=True)
 class Dense:
-    """A dense network to inspect or prune. ``arch`` and ``arguments`` go into the recipe; ``given_arch`` is what a
-    fresh process must be told to build it, where the recipe alone may not."""
+    """A dense network to inspect or prune. ``arch`` and ``arguments`` go into the recipe; ``given_arch`` is
+    what a fresh process must be told to build it, where the recipe alone may not.
+    """
 
     module: nn.Module
     specs: tuple[InputSpec, ...]
@@ -108,7 +109,7 @@ def _from_module(
 
 
 def require_prunable(dense: Dense) -> None:
-    """Raises ``InputError`` for a NaN or Inf weight, naming the tensor, and for weights that are not there."""
+    """Raises ``InputError`` for a NaN or Inf weight, naming the tensor, and for missing weights."""
     for name, tensor in dense.tensors.items():
         if tensor.is_meta:
             raise InputError(f"tensor '{name}' is on the meta device: it has no values")

@@ -1,8 +1,9 @@
 """The proofs: a pruned network is what the dense one would be with the removed units silenced.
 
-The **masked oracle**: in the dense network every parameter slice of a removed unit is set to zero, in float64; the
-pruned network must give the same output. It cannot be asked of groups whose removal legitimately changes the
-rest (``value_changing``); those are left whole for the oracle, and the finished network is run besides.
+The **masked oracle**: in the dense network every parameter slice of a removed unit is set to zero, in
+float64; the pruned network must give the same output. It cannot be asked of groups whose removal
+legitimately changes the rest (``value_changing``); those are left whole for the oracle, and the finished
+network is run besides.
 """
 
 from __future__ import annotations
@@ -74,7 +75,9 @@ def run(
     inputs: Sequence[Tensor],
     dtype: torch.dtype = torch.float32,
 ) -> list[Tensor]:
-    """All output tensors of ``module`` with ``tensors`` as its parameters and buffers, floating ones in ``dtype``."""
+    """All output tensors of ``module`` with ``tensors`` as its parameters and buffers, floating ones in
+    ``dtype``.
+    """
 
     def cast(tensor: Tensor) -> Tensor:
         return tensor.detach().to(dtype) if tensor.is_floating_point() else tensor.detach()

@@ -1,7 +1,8 @@
-"""The only place that names module classes: attributes of torch's own layers that merely describe their weights.
+"""The only place that names module classes: attributes of torch's own layers that merely describe their
+weights.
 
-``forward`` does not read ``Linear.in_features``; a layer that says 512 while its weight has 256 columns would still be a
-lie to whoever prints or exports it. Each entry says which size an attribute repeats.
+``forward`` does not read ``Linear.in_features``; a layer that says 512 while its weight has 256 columns
+would still be a lie to whoever prints or exports it. Each entry says which size an attribute repeats.
 """
 
 from __future__ import annotations
@@ -78,7 +79,9 @@ DESCRIPTIONS: dict[type[nn.Module], tuple[Described, ...]] = {
 
 
 def register_description(kind: type[nn.Module], *described: Described) -> None:
-    """State which attributes of a module class repeat sizes of its parameters. Duplicates raise ``ValueError``."""
+    """State which attributes of a module class repeat sizes of its parameters. Duplicates raise
+    ``ValueError``.
+    """
     if kind in DESCRIPTIONS:
         raise ValueError(f"{kind.__name__} is already described")
     DESCRIPTIONS[kind] = described

@@ -1,9 +1,10 @@
 """The axis algebra while a network is being traced: union-find with structure.
 
-Every dimension of every traced tensor carries an *axis*: an :class:`Atom`, a :class:`Prod` of axes (a reshape merged or
-split dimensions; outermost first) or a :class:`Cat` of axes (concatenation, split, slices). Saying that two
-axes are the same (:meth:`Algebra.unify`) finds their common refinement, splitting atoms on the way; where none
-exists both are *pinned*: they keep all their indices, which costs compression and never correctness.
+Every dimension of every traced tensor carries an *axis*: an :class:`Atom`, a :class:`Prod` of axes (a
+reshape merged or split dimensions; outermost first) or a :class:`Cat` of axes (concatenation, split,
+slices). Saying that two axes are the same (:meth:`Algebra.unify`) finds their common refinement, splitting
+atoms on the way; where none exists both are *pinned*: they keep all their indices, which costs compression
+and never correctness.
 
 The result is read off as the immutable expressions of :mod:`prunecli.coupling.axes`.
 """
@@ -37,6 +38,7 @@ class Prod:
     """Merged dimensions, outermost first."""
 
     __slots__ = ("children", "size")
+    size: int
 
     def __init__(self, children: tuple[Node, ...]) -> None:
         self.children = children
@@ -47,6 +49,7 @@ class Cat:
     """Parts laid end to end."""
 
     __slots__ = ("children", "size")
+    size: int
 
     def __init__(self, children: tuple[Node, ...]) -> None:
         self.children = children
@@ -102,7 +105,7 @@ def concat(nodes: Iterable[Node]) -> Node:
 
 
 def normal(node: Node) -> Node:
-    """``node`` with everything that is known by now: flat, adjacent pinned pieces merged, bindings followed."""
+    """``node`` with all that is known by now: flat, adjacent pinned pieces merged, bindings followed."""
     if isinstance(node, Atom):
         if node.bound is None:
             return node
@@ -203,7 +206,7 @@ class Algebra:
                 self._unify_products(left, right)
             elif isinstance(left, Prod):
                 self._unify_mixed(left, right)
-            else:
+            elif isinstance(right, Prod):
                 self._unify_mixed(right, left)
         finally:
             self._depth -= 1
@@ -250,7 +253,9 @@ class Algebra:
         self.unify(own[1], pair[1])
 
     def factor(self, node: Node, outer: int) -> tuple[Node, Node] | None:
-        """``node`` as a product of an axis of ``outer`` indices and the rest; None if its structure forbids it."""
+        """``node`` as a product of an axis of ``outer`` indices and the rest; None if its structure forbids
+        it.
+        """
         node = normal(node)
         if node.size % outer:
             return None
@@ -336,7 +341,7 @@ class Algebra:
         left = product((before, inner)) if whole else fixed(0, "empty")
         if not within:
             return left, product((rest, inner))
-        # The cut runs through one unit of the outer factor: that unit stays, and the inner factor is cut in it.
+        # The cut runs through one unit of the outer factor: that unit stays, the inner factor is cut in it.
         unit, after = self.split(rest, 1)
         self.pin(unit, "a split runs through it")
         head, tail = self.split(inner, within)

@@ -27,11 +27,12 @@ _HIDDEN = frozenset({"kernel size", "a single index", "empty"})
 
 
 def trace(module: nn.Module, inputs: Sequence[Any]) -> Space:
-    """The ``Space`` of ``module``, learnt from one run on ``inputs`` (tensors; only their shapes and types count).
+    """The ``Space`` of ``module``, learnt from one run on ``inputs`` (tensors; only their shapes and types
+    count).
 
-    The module is not changed and nothing is computed; its parameters may be on the meta device. Where forward looks
-    at values, it runs on real zeros instead. Parameters that only train mode reaches (auxiliary heads) are
-    traced in train mode as well. Raises whatever forward raises on such inputs.
+    The module is not changed and nothing is computed; its parameters may be on the meta device. Where
+    forward looks at values, it runs on real zeros instead. Parameters that only train mode reaches
+    (auxiliary heads) are traced in train mode as well. Raises whatever forward raises on such inputs.
     """
     recording = Recording()
     _record(module, inputs, recording)
@@ -156,7 +157,7 @@ class _Builder:
     def _name(self, atom: Atom, slots: list[Slot]) -> None:
         """A group is called after the layer that produces it: the module of its first ``out`` slot."""
         first = next((slot for slot in slots if slot.role == "out"), slots[0])
-        module, _, parameter = first.parameter.rpartition(".")
+        module = first.parameter.rpartition(".")[0]
         base = module if first.role == "out" and module else first.parameter
         kind = _kind(atom)
         base += "" if kind == "channels" else f":{kind.split()[-1]}"

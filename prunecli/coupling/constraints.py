@@ -1,9 +1,10 @@
 """From the numbers a trace collected to size constraints, guards and attribute patches.
 
 An attribute that names the size of an axis is *patched* to the axis's new size. An expression that names it
-becomes an equality of polynomials in the group sizes. It holds for the dense network, so a linear one is a statement
-about how many units are *removed*: two groups lose units in a fixed proportion, and form a *bundle*. Sums are made into such
-pairs before groups are named (:func:`balance`); what cannot be solved that way freezes the groups it speaks of.
+becomes an equality of polynomials in the group sizes. It holds for the dense network, so a linear one is a
+statement about how many units are *removed*: two groups lose units in a fixed proportion, and form a
+*bundle*. Sums are made into such pairs before groups are named (:func:`balance`); what cannot be solved that
+way freezes the groups it speaks of.
 """
 
 from __future__ import annotations
@@ -24,7 +25,9 @@ AttributeKey = tuple[str, str, int | None]
 
 @dataclass
 class Solution:
-    """What selection has to respect: ``frozen`` groups with reasons, ``bundles`` of the rest, ``guards``, ``patches``."""
+    """What selection has to respect: ``frozen`` groups with reasons, ``bundles`` of the rest, ``guards``,
+    ``patches``.
+    """
 
     frozen: dict[str, str]
     bundles: tuple[Bundle, ...] = ()
@@ -150,7 +153,9 @@ class _Solver:
         return left.value(self.sizes) == right.value(self.sizes)
 
     def _equal(self, left: Polynomial, right: Polynomial, reason: str) -> None:
-        """State ``left == right``: as a proportion of two groups if it can be, else everything in it is frozen."""
+        """State ``left == right``: as a proportion of two groups if it can be, else everything in it is
+        frozen.
+        """
         difference = _without_common_factor(left - right)
         if not difference.terms:
             return
@@ -216,7 +221,9 @@ class _Solver:
 def solve(
     log: IntegerLog, sizes: Sizes, polynomial: Callable[[Node], Polynomial], frozen: Mapping[str, str]
 ) -> Solution:
-    """Constraints of one trace. ``polynomial`` gives the size of an axis in the group sizes; ``frozen`` groups are constants."""
+    """Constraints of one trace. ``polynomial`` gives the size of an axis in the group sizes; ``frozen``
+    groups are constants.
+    """
     return _Solver(log, sizes, polynomial).solve(frozen)
 
 
@@ -255,7 +262,9 @@ def _without_common_factor(polynomial: Polynomial) -> Polynomial:
 
 
 def _proportions(difference: Polynomial, sizes: Sizes) -> list[tuple[str, str, Fraction]] | None:
-    """``difference == 0`` as proportions ``removed(a) = ratio * removed(b)``, or None where it is not of that kind."""
+    """``difference == 0`` as proportions ``removed(a) = ratio * removed(b)``, or None where it is not of
+    that kind.
+    """
     linear = {monomial[0]: c for monomial, c in difference.terms.items() if len(monomial) == 1}
     if len(linear) != len(difference.terms) - (() in difference.terms):
         return None
@@ -276,11 +285,13 @@ def _proportions(difference: Polynomial, sizes: Sizes) -> list[tuple[str, str, F
 def balance(log: IntegerLog, algebra: Algebra) -> None:
     """Split atoms until every stated equality of sizes is one of pairs of equally large atoms.
 
-    ``7 + 6 + 1 == 14`` (the halves of a shuffled concatenation) becomes ``7 == 7``, ``6 == 6`` and one index that stays,
-    so both halves can lose units together. Equalities that are not linear in their atoms are left to :func:`solve`.
+    ``7 + 6 + 1 == 14`` (the halves of a shuffled concatenation) becomes ``7 == 7``, ``6 == 6`` and one index
+    that stays, so both halves can lose units together. Equalities that are not linear in their atoms are
+    left to :func:`solve`.
     """
     for _ in range(len(log.equalities) + 1):
-        if not any([_balance(algebra, left, right) for left, right, _ in log.equalities]):
+        changed = [_balance(algebra, left, right) for left, right, _ in log.equalities]
+        if not any(changed):
             return
 
 

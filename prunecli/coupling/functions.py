@@ -1,8 +1,9 @@
 """What has to be seen above the operators: numbers written in ``forward``, roles of parameters, attention.
 
-A handler has the form ``handler(recording, func, args, kwargs)`` and returns what the function returns. It runs the function
-(whose operators are then seen by the rules) and pairs the numbers it was given with the axes they came to name.
-Functions without a handler are run as they are; a traced number they are given must keep its value.
+A handler has the form ``handler(recording, func, args, kwargs)`` and returns what the function returns. It
+runs the function (whose operators are then seen by the rules) and pairs the numbers it was given with the
+axes they came to name. Functions without a handler are run as they are; a traced number they are given must
+keep its value.
 """
 
 from __future__ import annotations
@@ -14,7 +15,7 @@ import torch
 from torch import Tensor
 from torch.nn import functional as F  # noqa: N812  (the name everybody uses)
 
-from prunecli.coupling.algebra import Node, concat, fixed, is_pinned, normal
+from prunecli.coupling.algebra import Node, concat, is_pinned, normal
 from prunecli.coupling.integers import TracedInt
 from prunecli.coupling.operators import VALUE_CHANGING, freeze_heads
 from prunecli.coupling.recording import Recording, numbers_in
@@ -24,7 +25,9 @@ HANDLERS: dict[Any, Handler] = {}
 
 
 def handles(*functions: Any) -> Callable[[Handler], Handler]:
-    """Register a handler for functions as ``__torch_function__`` names them. Duplicates raise ``ValueError``."""
+    """Register a handler for functions as ``__torch_function__`` names them. Duplicates raise
+    ``ValueError``.
+    """
 
     def add(handler: Handler) -> Handler:
         for function in functions:
@@ -98,8 +101,8 @@ def view(recording: Recording, func: Any, args: tuple[Any, ...], kwargs: dict[st
 @handles(torch.Tensor.unflatten, torch.unflatten)
 def unflatten(recording: Recording, func: Any, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
     result = func(*args, **kwargs)
-    dim = kwargs.get("dim", args[1] if len(args) > 1 else None)
-    sizes = kwargs.get("sizes", args[2] if len(args) > 2 else ())
+    given = dict(zip(("dim", "sizes"), args[1:], strict=False)) | kwargs
+    dim, sizes = given["dim"], given["sizes"]
     start = int(dim) % args[0].dim()
     for number, node in zip(sizes, recording.axes(result)[start:], strict=False):
         if int(number) != -1:
@@ -264,7 +267,9 @@ def passes(recording: Recording, func: Any, args: tuple[Any, ...], kwargs: dict[
 
 @handles(F.instance_norm, torch.instance_norm)
 def instance_norm(recording: Recording, func: Any, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
-    """Per-channel and per-sample statistics; below it is a batch norm over a reshape, which would be counted twice."""
+    """Per-channel and per-sample statistics; below it is a batch norm over a reshape, which would be counted
+    twice.
+    """
     x = args[0]
     given = dict(zip(("running_mean", "running_var", "weight", "bias"), args[1:5], strict=False)) | kwargs
     axes = recording.axes(x)
@@ -289,7 +294,9 @@ def adaptive_avg_pool2d(
 
 @handles(F.scaled_dot_product_attention)
 def attention(recording: Recording, func: Any, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
-    """``[..., L, E] x [..., S, E] x [..., S, Ev]``; without ``scale`` it divides by sqrt(E), which sees every index."""
+    """``[..., L, E] x [..., S, E] x [..., S, Ev]``; without ``scale`` it divides by sqrt(E), which sees
+    every index.
+    """
     given = (
         dict(zip(("query", "key", "value", "attn_mask", "dropout_p", "is_causal"), args, strict=False))
         | kwargs

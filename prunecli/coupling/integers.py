@@ -1,11 +1,11 @@
 """Integer provenance: where the numbers in ``forward`` come from.
 
 While a network is traced, integer attributes of its modules and the sizes of its tensors are
-:class:`TracedInt` - ordinary integers that remember the expression they were computed by. When such a number is
-used as the size of an axis, the two are paired (:meth:`IntegerLog.demand`); when it is compared, the comparison
-is remembered (:meth:`IntegerLog.compare`); when it only scales values (``head_size ** -0.5``), removing indices changes
-values (:meth:`IntegerLog.scales`); when it goes somewhere that cannot be followed (a division, an unknown function),
-everything it depends on must keep its value (:meth:`IntegerLog.fix`).
+:class:`TracedInt` - ordinary integers that remember the expression they were computed by. When such a number
+is used as the size of an axis, the two are paired (:meth:`IntegerLog.demand`); when it is compared, the
+comparison is remembered (:meth:`IntegerLog.compare`); when it only scales values (``head_size ** -0.5``),
+removing indices changes values (:meth:`IntegerLog.scales`); when it goes somewhere that cannot be followed
+(a division, an unknown function), everything it depends on must keep its value (:meth:`IntegerLog.fix`).
 """
 
 from __future__ import annotations
@@ -213,30 +213,30 @@ class TracedInt(int):
         self.log.scales(self)
         return int.__float__(self)
 
-    def __eq__(self, other: object) -> bool:
+    def __eq__(self, other: object) -> Any:
         return self._compare("==", other, int.__eq__)
 
-    def __ne__(self, other: object) -> bool:
+    def __ne__(self, other: object) -> Any:
         return self._compare("!=", other, int.__ne__)
 
-    def __lt__(self, other: Any) -> bool:
+    def __lt__(self, other: Any) -> Any:
         return self._compare("<", other, int.__lt__)
 
-    def __le__(self, other: Any) -> bool:
+    def __le__(self, other: Any) -> Any:
         return self._compare("<=", other, int.__le__)
 
-    def __gt__(self, other: Any) -> bool:
+    def __gt__(self, other: Any) -> Any:
         return self._compare(">", other, int.__gt__)
 
-    def __ge__(self, other: Any) -> bool:
+    def __ge__(self, other: Any) -> Any:
         return self._compare(">=", other, int.__ge__)
 
     def _compare(self, op: str, other: Any, ask: Callable[[int, Any], Any]) -> Any:
         outcome = ask(self, other)
         if outcome is NotImplemented:
-            return outcome
+            return NotImplemented
         self.log.compare(self, op, other, outcome)
-        return outcome
+        return bool(outcome)
 
     __hash__ = int.__hash__
 

@@ -1,8 +1,8 @@
 """One rule per ATen operator: which axes of its arguments and results are the same.
 
-A rule has the form ``rule(recording, call)`` and sets the axes of ``call.out``. An operator without a rule that
-is not pointwise either pins every axis it touches and is listed in the report: ignorance costs compression, never
-correctness. :func:`register_operator` adds a rule.
+A rule has the form ``rule(recording, call)`` and sets the axes of ``call.out``. An operator without a rule
+that is not pointwise either pins every axis it touches and is listed in the report: ignorance costs
+compression, never correctness. :func:`register_operator` adds a rule.
 """
 
 from __future__ import annotations
@@ -14,8 +14,9 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from prunecli.coupling.algebra import ONE, Node, concat, fixed, fresh, is_pinned, leaves, normal, product
+from prunecli.coupling.algebra import ONE, Node, fixed, fresh, is_pinned, normal, product
 from prunecli.coupling.recording import Recording, tensors_in
+from prunecli.coupling.space import Role
 
 VALUE_CHANGING = "value-changing"
 HEADS = "heads"
@@ -25,7 +26,7 @@ NORM_GROUPS = "normalisation groups"
 
 @dataclass(frozen=True, slots=True)
 class Call:
-    """One operator call: its schema name, its arguments by position with defaults filled in, and its result."""
+    """One operator call: its name, its arguments by position with defaults filled in, its result."""
 
     name: str
     args: tuple[Any, ...]
@@ -40,7 +41,9 @@ RULES: dict[str, Rule] = {}
 
 
 def register_operator(*names: str) -> Callable[[Rule], Rule]:
-    """Register a rule for ATen operators, by base name (``aten.convolution``). Duplicates raise ``ValueError``."""
+    """Register a rule for ATen operators, by base name (``aten.convolution``). Duplicates raise
+    ``ValueError``.
+    """
 
     def add(rule: Rule) -> Rule:
         for name in names:
@@ -87,7 +90,9 @@ def pointwise(recording: Recording, call: Call) -> None:
 
 @register_operator("aten.convolution", "aten._convolution")
 def convolution(recording: Recording, call: Call) -> None:
-    """``weight`` is ``[O, I/G, k...]`` (transposed: ``[I, O/G, k...]``); output ``O = G x O/G``, input ``I = G x I/G``."""
+    """``weight`` is ``[O, I/G, k...]`` (transposed: ``[I, O/G, k...]``); output ``O = G x O/G``, input ``I =
+    G x I/G``.
+    """
     x, weight, bias, transposed, groups = call.args[0], call.args[1], call.args[2], call.args[6], call.args[8]
     algebra, w, inputs = recording.algebra, recording.axes(weight), recording.axes(x)
     for node in w[2:]:
@@ -166,6 +171,9 @@ def _set_first(recording: Recording, call: Call, axes: Sequence[Node]) -> None:
         recording.set_axes(tensor, [fixed(size, "statistics of a normalisation") for size in tensor.shape])
 
 
+_NORM: tuple[Role, ...] = ("norm",) * 8
+
+
 @register_operator("aten.native_layer_norm")
 def layer_norm(recording: Recording, call: Call) -> None:
     """Mean and variance over the last dimensions: removing an index changes the others."""
@@ -175,7 +183,7 @@ def layer_norm(recording: Recording, call: Call) -> None:
         if parameter is not None:
             for node, own in zip(axes[-count:], recording.axes(parameter), strict=True):
                 recording.algebra.unify(node, own)
-            recording.role(parameter, *(["norm"] * count))
+            recording.role(parameter, *_NORM[:count])
     for node in axes[-count:]:
         recording.algebra.mark(node, VALUE_CHANGING, "a LayerNorm averages over it")
     _set_first(recording, call, axes)
@@ -244,7 +252,9 @@ def _matmul(recording: Recording, left: Tensor, right: Tensor, out: Tensor) -> N
 
 
 def freeze_heads(recording: Recording, batch: Node) -> None:
-    """Unpinned axes in the batch of a matrix product count how often it is done: attention heads and their kin."""
+    """Unpinned axes in the batch of a matrix product count how often it is done: attention heads and their
+    kin.
+    """
     recording.algebra.mark(batch, HEADS, f"the number of heads in {recording.where}")
 
 
@@ -349,8 +359,15 @@ def spatial(recording: Recording, call: Call, count: int) -> None:
         recording.set_axes(out, [*axes[:-count], *tail])
 
 
+_RESIZES = {
+    1: ("nearest1d", "linear1d"),
+    2: ("nearest2d", "bilinear2d", "bicubic2d"),
+    3: ("nearest3d", "trilinear3d"),
+}
+
+
 def _register_spatial() -> None:
-    for count in (1, 2, 3):
+    for count, resizes in _RESIZES.items():
         names = [f"{kind}_pool{count}d" for kind in ("avg", "adaptive_max", "max", "fractional_max")]
         names += [
             f"_adaptive_avg_pool{count}d",
@@ -358,19 +375,8 @@ def _register_spatial() -> None:
             f"max_pool{count}d_with_indices",
         ]
         names += [f"{kind}_pad{count}d" for kind in ("reflection", "replication")]
-        kinds = {
-            1: ("nearest1d", "_nearest_exact1d", "linear1d"),
-            3: ("nearest3d", "_nearest_exact3d", "trilinear3d"),
-        }
-        kinds[2] = (
-            "nearest2d",
-            "_nearest_exact2d",
-            "bilinear2d",
-            "bicubic2d",
-            "_bilinear2d_aa",
-            "_bicubic2d_aa",
-        )
-        names += [f"_upsample_{k[1:]}" if k.startswith("_") else f"upsample_{k}" for k in kinds[count]]
+        names += [f"upsample_{kind}" for kind in resizes] + [f"_upsample_nearest_exact{count}d"]
+        names += [f"_upsample_{kind}_aa" for kind in resizes if kind.startswith("bi")]
 
         def rule(recording: Recording, call: Call, count: int = count) -> None:
             spatial(recording, call, count)
@@ -400,9 +406,14 @@ def torch_tag_says_pointwise(func: torch._ops.OpOverload) -> bool:
 
 
 _FORGOTTEN = frozenset(
-    "hardswish hardsigmoid hardtanh relu relu6 silu mish gelu elu selu celu leaky_relu rrelu softplus threshold prelu "
-    "_prelu_kernel clone detach alias _to_copy contiguous lift_fresh lift copy fill zero where masked_fill "
-    "native_dropout dropout bernoulli clamp clamp_min clamp_max zeros_like ones_like empty_like full_like "
-    "rand_like randn_like log_sigmoid_forward add mul sub div logical_not bitwise_not nan_to_num "
-    "uniform normal random exponential positive".split()
+    name
+    for line in (
+        "hardswish hardsigmoid hardtanh relu relu6 silu mish gelu elu selu celu leaky_relu rrelu softplus",
+        "threshold prelu _prelu_kernel clamp clamp_min clamp_max log_sigmoid_forward add mul sub div",
+        "clone detach alias _to_copy contiguous lift_fresh lift copy fill zero where masked_fill",
+        "native_dropout dropout bernoulli logical_not bitwise_not nan_to_num",
+        "zeros_like ones_like empty_like full_like rand_like randn_like",
+        "uniform normal random exponential positive",
+    )
+    for name in line.split()
 )

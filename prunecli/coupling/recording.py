@@ -30,7 +30,8 @@ class CostTerm:
 class Recording:
     """The state that operator rules and function handlers work on.
 
-    ``axes(tensor)`` gives one node per dimension; a tensor that came from nowhere (a constant) has only fixed axes.
+    ``axes(tensor)`` gives one node per dimension; a tensor that came from nowhere (a constant) has only
+    fixed axes.
     """
 
     def __init__(self) -> None:
@@ -64,9 +65,9 @@ class Recording:
         setattr(tensor, _AXES, list(axes))
 
     def add_parameter(self, names: Sequence[str], tensor: Tensor) -> None:
-        """Give a parameter or buffer its own axes; ``names`` are all its names (tied weights have several)."""
+        """Give a parameter or buffer its own axes; ``names`` are all it has (tied weights have several)."""
         known = next((self.parameter_axes[name] for name in names if name in self.parameter_axes), None)
-        axes = known if known is not None else [fresh(size) for size in tensor.shape]
+        axes: list[Node] = known if known is not None else [fresh(size) for size in tensor.shape]
         for name in names:
             self.parameter_axes[name] = axes
         self.set_axes(tensor, axes)

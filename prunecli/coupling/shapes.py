@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from itertools import pairwise
 from math import prod
 
 from torch import Tensor
@@ -269,7 +270,7 @@ def as_strided(recording: Recording, call: Call) -> None:
     """Pooling to one position restrides its result in place; any other use cannot be followed."""
     source, shape, stride = call.args[0], call.args[1], call.args[2]
     large = [dim for dim, size in enumerate(shape) if size > 1]
-    row_major = all(stride[a] == stride[b] * shape[b] for a, b in zip(large, large[1:], strict=False))
+    row_major = all(stride[a] == stride[b] * shape[b] for a, b in pairwise(large))
     if call.out is source and row_major and (not large or stride[large[-1]] == 1):
         return
     unknown(recording, call)

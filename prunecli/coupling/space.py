@@ -1,7 +1,7 @@
 """``Space``: which parameter slices of a network can only be removed together, as a plain immutable value.
 
-A ``Space`` comes from :func:`prunecli.coupling.trace`; a :class:`~prunecli.plan.Plan` says what to keep of it.
-Nothing here touches a module or runs a network.
+A ``Space`` comes from :func:`prunecli.coupling.trace`; a :class:`~prunecli.plan.Plan` says what to keep of
+it. Nothing here touches a module or runs a network.
 """
 
 from __future__ import annotations
@@ -60,9 +60,9 @@ class Member:
 class Bundle:
     """Groups that must lose units in a fixed proportion (``chunk``, ``C == heads * head_dim``).
 
-    Selection removes whole steps: ``stride`` units of every member at once; the members' sizes themselves need not be
-    in that proportion. A group without such a constraint is a bundle of one member with stride 1. Every
-    group that is not frozen is in exactly one bundle.
+    Selection removes whole steps: ``stride`` units of every member at once; the members' sizes themselves
+    need not be in that proportion. A group without such a constraint is a bundle of one member with stride
+    1. Every group that is not frozen is in exactly one bundle.
     """
 
     members: tuple[Member, ...]
@@ -113,8 +113,8 @@ class Space:
     """Everything selection and surgery need to know of a network.
 
     ``axes`` has one expression per dimension of every parameter and buffer, keyed by its state_dict name;
-    ``macs`` and ``params`` are polynomials in the group sizes (multiply-adds as fvcore counts them at batch 1,
-    and number of parameter elements).
+    ``macs`` and ``params`` are polynomials in the group sizes (multiply-adds as fvcore counts them at batch
+    1, and number of parameter elements).
     """
 
     groups: tuple[Group, ...]

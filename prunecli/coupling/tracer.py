@@ -1,9 +1,10 @@
 """Run a network once without arithmetic and learn which axes are the same.
 
 Two modes watch the run: :class:`_Operators` sees every ATen operator below all composite functions, and
-:class:`_Functions` sees what ``forward`` wrote (numbers, attention, groups of convolutions). Parameters, buffers and inputs are
-stand-ins on the meta device, so nothing is computed and no memory is used; constants of the network are real,
-so that what ``forward`` reads from them is right. The module itself is left exactly as it was.
+:class:`_Functions` sees what ``forward`` wrote (numbers, attention, groups of convolutions). Parameters,
+buffers and inputs are stand-ins on the meta device, so nothing is computed and no memory is used; constants
+of the network are real, so that what ``forward`` reads from them is right. The module itself is left exactly
+as it was.
 """
 
 from __future__ import annotations
@@ -37,9 +38,9 @@ class _Functions(TorchFunctionMode):
         return HANDLERS.get(func, plain)(self.recording, func, args, kwargs or {})
 
 
-class _Operators(TorchDispatchMode):
+class _Operators(TorchDispatchMode):  # type: ignore[no-untyped-call]
     def __init__(self, recording: Recording, on_meta: bool) -> None:
-        super().__init__()
+        super().__init__()  # type: ignore[no-untyped-call]
         self.recording = recording
         self.on_meta = on_meta
 
@@ -66,7 +67,7 @@ class _Operators(TorchDispatchMode):
         return out
 
     def _placed(self, args: Any, kwargs: Any, traced: bool) -> tuple[Any, Any]:
-        """Constants are computed for real on the CPU; where they meet traced tensors they become stand-ins."""
+        """Constants are computed for real on the CPU; meeting traced tensors they become stand-ins."""
         if traced:
             args = _map(args, lambda t: t if t.is_meta else t.to(_META))
             kwargs = {k: _map(v, lambda t: t if t.is_meta else t.to(_META)) for k, v in kwargs.items()}
@@ -172,7 +173,7 @@ def _input(recording: Recording, value: Any, stand_in: Any) -> Any:
 
 @contextmanager
 def _untouched(module: nn.Module, log: IntegerLog) -> Iterator[None]:
-    """Integer attributes are traced numbers inside; afterwards every module has exactly what it had before."""
+    """Integer attributes are traced numbers inside; afterwards every module has what it had before."""
     before = [(child, dict(child.__dict__)) for child in module.modules()]
     mutable = [
         (child.__dict__[k], dict(child.__dict__[k]))

@@ -180,8 +180,8 @@ def group_views(
     views = []
 
     @cache
-    def segments(axis: Axis) -> dict[str, tuple[Segment, ...]]:
-        return segments_of(axis, space.sizes)
+    def segments(parameter: str, dim: int) -> dict[str, tuple[Segment, ...]]:
+        return segments_of(space.axes[parameter][dim], space.sizes)
 
     for group in space.groups:
         if group.frozen is not None:
@@ -197,7 +197,7 @@ def group_views(
         slots = []
         for slot in group.slots:
             parameter = parameters[slot.parameter]
-            owned = segments(parameter.axes[slot.dim])[group.name]
+            owned = segments(slot.parameter, slot.dim)[group.name]
             slots.append(SlotView(slot, group.size, owned, parameter, _is_batch_norm_scale(slot, tensors)))
         views.append(GroupView(group, tuple(slots), seed))
     return views

@@ -19,16 +19,32 @@ def quanta(space: Space, multiple: int) -> tuple[dict[str, int], list[str]]:
     unreachable: dict[str, None] = {}
     if multiple == 1:
         return result, []
-    free = {group.name for group in space.groups if group.frozen is None}
-    for axis in dict.fromkeys(axis for axes in space.axes.values() for axis in axes):
-        for name, beside in _occurrences(axis, 1, space, free):
-            divisor = multiple // gcd(multiple, beside)
-            wanted = lcm(result[name], divisor)
-            if wanted <= space.sizes[name]:
-                result[name] = wanted
-            else:
-                unreachable[name] = None
+    for name, beside in _widths(space):
+        wanted = lcm(result[name], multiple // gcd(multiple, beside))
+        if wanted <= space.sizes[name]:
+            result[name] = wanted
+        else:
+            unreachable[name] = None
     return result, list(unreachable)
+
+
+def _widths(space: Space) -> Iterator[tuple[str, int]]:
+    """Every place of a free group in a width, with the number of indices that one of its units has there.
+
+    Dimension 1 of a convolution is a width divided by the number of groups; the width itself is dimension 0 of
+    what made it. It counts only for a group that is found nowhere else.
+    """
+    free = {group.name for group in space.groups if group.frozen is None}
+    widths: dict[Axis, None] = {}
+    divided: dict[Axis, None] = {}
+    for axes in space.axes.values():
+        for dim, axis in enumerate(axes):
+            (divided if dim == 1 and len(axes) > 2 else widths)[axis] = None
+    found = [place for axis in widths for place in _occurrences(axis, 1, space, free)]
+    seen = {name for name, _ in found}
+    yield from found
+    for axis in divided:
+        yield from (place for place in _occurrences(axis, 1, space, free) if place[0] not in seen)
 
 
 def _occurrences(axis: Axis, beside: int, space: Space, free: set[str]) -> Iterator[tuple[str, int]]:
