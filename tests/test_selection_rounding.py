@@ -36,3 +36,17 @@ def test_every_part_of_a_concatenation_complies() -> None:
     a, b = sketch.units("a", 16), sketch.units("b", 6)
     sketch.conv("join", Fixed(8), Concat((a, Product((Fixed(4), b)))))
     assert quanta(sketch.space(), 8) == ({"a": 8, "b": 2}, [])
+
+
+def test_grouped_convolutions_round_the_whole_width() -> None:
+    sketch = Sketch()
+    groups, inner = sketch.units("groups", 4, "group counts are kept"), sketch.units("inner", 6)
+    sketch.conv("grouped", Product((groups, inner)), inner)
+    sketch.norm("bn", Product((groups, inner)))
+    assert quanta(sketch.space(), 8)[0]["inner"] == 2
+
+
+def test_a_group_found_only_in_inputs_is_rounded_there() -> None:
+    sketch = Sketch()
+    sketch.conv("conv", Fixed(8), sketch.units("hidden", 16))
+    assert quanta(sketch.space(), 8) == ({"hidden": 8}, [])

@@ -31,8 +31,8 @@ def quanta(space: Space, multiple: int) -> tuple[dict[str, int], list[str]]:
 def _widths(space: Space) -> Iterator[tuple[str, int]]:
     """Every place of a free group in a width, with the number of indices that one of its units has there.
 
-    Dimension 1 of a convolution is a width divided by the number of groups; the width itself is dimension 0 of
-    what made it. It counts only for a group that is found nowhere else.
+    Dimension 1 of a convolution is a width divided by the number of groups; the width itself is dimension 0
+    of what made it. It counts only for a group that is found nowhere else.
     """
     free = {group.name for group in space.groups if group.frozen is None}
     widths: dict[Axis, None] = {}
