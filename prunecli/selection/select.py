@@ -115,7 +115,7 @@ def _obstacles(space: Space, limits: Limits, scheme: Scheme) -> list[str]:
     if scheme.protects and limits.protect > 0:
         parts.append(f"every group keeps {limits.protect:.4g} of its units (--protect)")
     if limits.max_ratio < 1:
-        parts.append(f"no group loses more than {limits.max_ratio:.4g} of them (--max-ratio)")
+        parts.append(f"no group loses more than {limits.max_ratio:.4g} of its units (--max-ratio)")
     if limits.round_to > 1:
         parts.append(f"widths are multiples of {limits.round_to} (--round-to)")
     parts.append("one unit of every group, the inputs and the outputs always stay")
