@@ -36,7 +36,7 @@ def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """Holds the files the README speaks of."""
     folder = tmp_path_factory.mktemp("readme")
     torch.manual_seed(0)
-    torch.save(REGISTRY["resnet20"](num_classes=7).state_dict(), folder / "model.pth")
+    torch.save(REGISTRY["resnet8"](num_classes=7).state_dict(), folder / "model.pth")
     (folder / "mynet.py").write_text(OWN_NETWORK, encoding="utf-8")
     names: dict[str, object] = {}
     exec(OWN_NETWORK, names)
