@@ -36,7 +36,9 @@ def test_no_heavy_import(arguments: list[str]) -> None:
     assert ran.err.endswith("loaded: "), ran.err
 
 
-@pytest.mark.parametrize("arguments", [["--help"], ["run", "--help"], ["--show-completion", "zsh"], ["--version"]])
+@pytest.mark.parametrize(
+    "arguments", [["--help"], ["run", "--help"], ["--show-completion", "zsh"], ["--version"]]
+)
 def test_under_three_tenths_of_a_second(arguments: list[str]) -> None:
     def once() -> float:
         before = resource.getrusage(resource.RUSAGE_CHILDREN)

@@ -5,7 +5,6 @@
 
 from __future__ import annotations
 
-import os
 import sys
 from pathlib import Path
 from typing import Any
@@ -56,8 +55,6 @@ def written() -> str:
     """The content of ``docs/cli.md``."""
     from prunecli.cli.app import command
 
-    # The parser asks the terminal for its width where nothing else is said.
-    os.environ["COLUMNS"] = "100"
     return page(command())
 
 

@@ -1,0 +1,45 @@
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import Any
+
+import pytest
+from cli_runner import run_here
+from report_examples import inspection
+
+import prunecli
+
+
+@pytest.fixture
+def calls(monkeypatch: pytest.MonkeyPatch) -> list[tuple[Any, dict[str, Any]]]:
+    made: list[tuple[Any, dict[str, Any]]] = []
+
+    def fake(path: Path, **options: Any) -> Any:
+        made.append((path, options))
+        return inspection()
+
+    monkeypatch.setitem(prunecli.__dict__, "inspect", fake)
+    return made
+
+
+def test_layers_groups_and_json(
+    calls: list[tuple[Any, dict[str, Any]]], tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    path = tmp_path / "m.pth"
+    path.write_bytes(b"x")
+    ran = run_here(capsys, "inspect", path)
+    assert ran.code == 0
+    assert "64x3x7x7" in ran.out
+    assert ran.err == "note: identified by 320 names\n"
+    assert "prunable" in run_here(capsys, "inspect", path, "--groups").out
+    ran = run_here(capsys, "inspect", path, "--json", "--arch", "x", "--arch-arg", "n=2", "--input", "3,8,8")
+    assert json.loads(ran.out) == inspection().to_json()
+    assert calls[-1] == (path, {"arch": "x", "arch_args": {"n": 2}, "inputs": ("3,8,8",)})
+
+
+def test_a_directory_is_rejected_input_and_a_missing_file_wrong_usage(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert run_here(capsys, "inspect", tmp_path).code == 3
+    assert run_here(capsys, "inspect", tmp_path / "missing.pth").code == 2

@@ -1,0 +1,37 @@
+"""Names known without torch are those of the registries."""
+
+from __future__ import annotations
+
+from importlib.metadata import EntryPoint, EntryPoints
+from typing import Any
+
+import pytest
+
+from prunecli.cli import names
+from prunecli.criteria import CRITERIA
+from prunecli.criteria.normalize import NORMALIZE, REDUCE
+from prunecli.errors import UsageError
+from prunecli.selection import SCHEMES
+
+
+def test_static_names_are_those_of_the_registries() -> None:
+    built_in = {name for name, criterion in CRITERIA.items() if _is_ours(criterion)}
+    assert set(names.CRITERIA) == built_in
+    assert set(names.SCHEMES) == set(SCHEMES)
+    assert set(names.NORMALIZE) == set(NORMALIZE)
+    assert set(names.REDUCE) == set(REDUCE)
+
+
+def _is_ours(criterion: Any) -> bool:
+    return (criterion.statistic or criterion.of_group).__module__.startswith("prunecli.")
+
+
+def test_installed_criteria_are_known_too(monkeypatch: pytest.MonkeyPatch) -> None:
+    entry = EntryPoint("mine", "package:function", "prunecli.criteria")
+    monkeypatch.setattr(
+        "importlib.metadata.entry_points", lambda group: EntryPoints([entry]).select(group=group)
+    )
+    names.require_known("criterion", "mine", names.CRITERIA, "prunecli.criteria")
+    with pytest.raises(UsageError) as caught:
+        names.require_known("criterion", "mines", names.CRITERIA, "prunecli.criteria")
+    assert caught.value.hint == "did you mean mine?"
