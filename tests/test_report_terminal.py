@@ -54,6 +54,7 @@ def test_an_inspection_shows_layers_or_groups() -> None:
     assert "yes; value-changing: mean over the axis" in groups
     assert "no: it reaches the output of the network" in groups
     assert "2, of which 1 can be pruned" in groups
+    assert ["1", "output", "of", "the", "network"] in lines(terminal.inspection(inspection(), groups=True))
 
 
 def test_a_failed_proof_stands_out() -> None:

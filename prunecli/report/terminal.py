@@ -62,8 +62,11 @@ def inspection(found: Inspection, groups: bool) -> tuple[RenderableType, ...]:
     if found.checkpoint:
         facts.insert(0, ("file", found.checkpoint.layout))
     facts += _unsupported(found.unsupported)
-    table = _group_table(found.groups) if groups else _layer_table(found)
-    return _heading(source, found.network), Text(), _pairs(facts), Text(), table
+    top = (_heading(source, found.network), Text(), _pairs(facts), Text())
+    if not groups:
+        return *top, _layer_table(found)
+    pinned = Counter(row.reason for row in found.pinned)
+    return *top, _group_table(found.groups), *_reasons("pinned dimensions", pinned)
 
 
 def verification(found: Verification) -> tuple[RenderableType, ...]:
@@ -149,10 +152,15 @@ def _removed(groups: Iterable[GroupRow], most: int | None = MOST_ROWS) -> tuple[
 
 
 def _left(groups: Iterable[GroupRow]) -> tuple[RenderableType, ...]:
-    reasons = Counter(row.reason or "no reason recorded" for row in groups if row.status == "whole")
+    whole = (row.reason or "no reason recorded" for row in groups if row.status == "whole")
+    return _reasons("groups left whole", Counter(whole))
+
+
+def _reasons(what: str, reasons: Counter[str]) -> tuple[RenderableType, ...]:
+    """How often each reason applies, the most frequent first."""
     if not reasons:
         return ()
-    table = _table(">groups left whole", "reason")
+    table = _table(f">{what}", "reason")
     for reason, number in reasons.most_common(MOST_REASONS):
         table.add_row(str(number), _safe(reason))
     if len(reasons) > MOST_REASONS:
