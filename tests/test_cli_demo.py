@@ -3,11 +3,11 @@ from __future__ import annotations
 import json
 from pathlib import Path
 
-import prunecli.demo
 import pytest
 from cli_runner import Ran, run_here
 from report_examples import report
 
+import prunecli.demo
 from prunecli.demo import DemoResult
 
 
