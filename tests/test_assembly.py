@@ -1,0 +1,85 @@
+"""Copies without storage, and tensors put in place by name."""
+
+from __future__ import annotations
+
+import pytest
+import torch
+from torch import Tensor, nn
+
+from prunecli.assembly import all_tensors, evaluating, put, skeleton
+
+
+class Net(nn.Module):
+    """A tied pair of weights, a buffer in the state_dict and one outside it."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.embed = nn.Linear(4, 6, bias=False)
+        self.norm = nn.BatchNorm1d(6)
+        self.head = nn.Linear(4, 6)
+        self.head.weight = self.embed.weight
+        self.register_buffer("table", torch.arange(6.0), persistent=False)
+        self.embed.weight.requires_grad_(False)
+
+    def forward(self, x: Tensor) -> Tensor:
+        return self.norm(self.embed(x)) + self.head(x) + self.table
+
+
+def test_every_name_of_a_tied_tensor_is_there() -> None:
+    net = Net()
+    found = all_tensors(net)
+    assert found["embed.weight"] is found["head.weight"]
+    assert set(found) == {*net.state_dict(), "table"}
+
+
+def test_a_skeleton_has_no_storage_and_the_same_structure() -> None:
+    net = Net().eval()
+    copy = skeleton(net)
+    assert all(tensor.is_meta for tensor in all_tensors(copy).values())
+    assert {n: t.shape for n, t in all_tensors(copy).items()} == {
+        n: t.shape for n, t in all_tensors(net).items()
+    }
+    assert copy.embed.weight is copy.head.weight
+    assert not copy.embed.weight.requires_grad
+    assert copy.norm.weight.requires_grad
+    assert [m.training for m in copy.modules()] == [m.training for m in net.modules()]
+    assert not any(tensor.is_meta for tensor in all_tensors(net).values())
+
+
+def test_put_into_a_skeleton_gives_the_same_network() -> None:
+    net, x = Net().eval(), torch.randn(3, 4)
+    copy = put(skeleton(net), all_tensors(net))
+    assert torch.equal(copy(x), net(x))
+    assert copy.embed.weight is copy.head.weight
+    assert list(copy.state_dict()) == list(net.state_dict())
+    assert not copy.embed.weight.requires_grad
+    assert "table" not in copy.state_dict()
+
+
+def test_put_takes_other_sizes() -> None:
+    net = nn.Sequential(nn.Linear(4, 6), nn.Linear(6, 2))
+    smaller = {"0.weight": torch.ones(3, 4), "0.bias": torch.ones(3), "1.weight": torch.ones(2, 3)}
+    put(net, {**all_tensors(net), **smaller})
+    assert net(torch.ones(1, 4)).shape == (1, 2)
+    assert isinstance(net[0].weight, nn.Parameter)
+
+
+def test_put_needs_every_tensor() -> None:
+    with pytest.raises(KeyError, match="bias"):
+        put(nn.Linear(2, 2), {"weight": torch.ones(2, 2)})
+
+
+@pytest.mark.parametrize("fails", [False, True])
+def test_evaluating_gives_every_submodule_its_mode_back(fails: bool) -> None:
+    net = nn.Sequential(nn.Linear(2, 2), nn.BatchNorm1d(2), nn.Dropout()).train()
+    net[1].eval()  # a frozen norm in a network that trains
+    before = [module.training for module in net.modules()]
+    try:
+        with evaluating(net) as same:
+            assert same is net
+            assert not any(module.training for module in net.modules())
+            if fails:
+                raise ValueError
+    except ValueError:
+        pass
+    assert [module.training for module in net.modules()] == before
