@@ -1,4 +1,4 @@
-"""A process that has seen nothing else: it agrees, it differs, it fails; each is a proof, not an exception."""
+"""A process that has seen nothing else: it agrees, it differs, it fails; each is a proof, not an error."""
 
 from __future__ import annotations
 
