@@ -483,7 +483,9 @@ def _verify_cut(
     tensors: Mapping[str, Tensor], recipe: Recipe, against: str | Path, arch: str | None
 ) -> tuple[Source, list[Proof]]:
     dense_file = read(against)
-    network = resolve(dense_file.tensors, arch=arch or recipe.arch, arguments=recipe.arguments)
+    network = resolve(
+        dense_file.tensors, arch=arch or recipe.arch, arguments=recipe.arguments, inputs=recipe.inputs
+    )
     facts = NetworkFacts(network.spec, dict(network.arguments))
     dense = Dense(network.module, recipe.inputs, recipe.arch, recipe.arguments, arch, None, facts)
     source = Source(Path(against).name, dense_file.digest, dense_file.layout, dense_file.dropped)

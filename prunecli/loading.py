@@ -77,7 +77,7 @@ def resize_module(
     ``patches``.
 
     Tensors whose shape changes become empty ones on the meta device; weights are to be loaded with
-    ``assign=True``. Sizes that layers of ``torch.nn`` keep as attributes follow. Raises ``InputError`` for
+    ``assign=True``. Raises ``InputError`` for
     a name or attribute which is not there.
     """
     tensors = dict(module.named_parameters(remove_duplicate=False)) | dict(
@@ -96,8 +96,6 @@ def resize_module(
             _replace(module, name, old, tuple(shape), shared)
     for patch in patches:
         _apply(module, patch)
-    for layer in module.modules():
-        _follow(layer)
     return module
 
 
@@ -135,29 +133,6 @@ def _apply(module: nn.Module, patch: AttributePatch) -> None:
         )
     items = [*old[: patch.index], patch.value, *old[patch.index + 1 :]]
     setattr(owner, patch.attribute, items if isinstance(old, list) else tuple(items))
-
-
-def _follow(layer: nn.Module) -> None:
-    """Let the size attributes of a ``torch.nn`` layer say what its weight is; some are used in
-    ``forward``.
-    """
-    weight = layer._parameters.get("weight")
-    if weight is None:
-        return
-    if isinstance(layer, nn.Linear):
-        layer.out_features, layer.in_features = weight.shape
-    elif isinstance(layer, nn.Conv1d | nn.Conv2d | nn.Conv3d):
-        layer.out_channels, layer.in_channels = weight.shape[0], weight.shape[1] * layer.groups
-    elif isinstance(layer, nn.ConvTranspose1d | nn.ConvTranspose2d | nn.ConvTranspose3d):
-        layer.in_channels, layer.out_channels = weight.shape[0], weight.shape[1] * layer.groups
-    elif isinstance(layer, nn.BatchNorm1d | nn.BatchNorm2d | nn.BatchNorm3d):
-        layer.num_features = weight.shape[0]
-    elif isinstance(layer, nn.GroupNorm):
-        layer.num_channels = weight.shape[0]
-    elif isinstance(layer, nn.LayerNorm):
-        layer.normalized_shape = tuple(weight.shape)
-    elif isinstance(layer, nn.Embedding):
-        layer.num_embeddings, layer.embedding_dim = weight.shape
 
 
 def _dense(

@@ -98,14 +98,14 @@ def test_refused_targets(tmp_path: Path) -> None:
     link.symlink_to(source)
     refuse_target(tmp_path / "new", source)
     refuse_target(link.with_name("other"), source, force=True)
-    for out, force, text in (
-        (tmp_path, True, "is a directory"),
-        (tmp_path / "no" / "x", True, "does not exist"),
-        (source, True, "is the input itself"),
-        (link, True, "is the input itself"),
+    for out, error, text in (
+        (tmp_path, OutputError, "is a directory"),
+        (tmp_path / "no" / "x", OutputError, "does not exist"),
+        (source, UsageError, "is the input itself"),
+        (link, UsageError, "is the input itself"),
     ):
-        with pytest.raises(UsageError, match=text) as caught:
-            refuse_target(out, source, force)
+        with pytest.raises(error, match=text) as caught:
+            refuse_target(out, source, force=True)
         assert caught.value.hint
     with pytest.raises(UsageError, match="exists"):
         refuse_target(source)

@@ -35,7 +35,12 @@ def recipe_for(tensors: dict[str, Tensor], arch: str = "torchvision:resnet18", *
     digests = tensor_digests(tensors)
     shapes = {name: tuple(tensor.shape) for name, tensor in tensors.items()}
     inputs = (InputSpec(None, "float32", (1, 3, 32, 32)),)
-    return Recipe(arch, arguments, inputs, shapes, (), Plan({}, {}), digests, digests)
+    patches = (
+        AttributePatch("layer1.0.conv1", "out_channels", None, 32),
+        AttributePatch("layer1.0.bn1", "num_features", None, 32),
+        AttributePatch("layer1.0.conv2", "in_channels", None, 32),
+    )
+    return Recipe(arch, arguments, inputs, shapes, patches, Plan({}, {}), digests, digests)
 
 
 def put(path: Path, tensors: dict[str, Tensor], recipe: Recipe) -> Path:
@@ -187,14 +192,16 @@ def test_patches_that_are_set() -> None:
     assert (module.width, module.sizes, module.windows) == (2, (4, 3), [5, 7])
 
 
-def test_resize_follows_and_keeps_ties() -> None:
+def test_resize_patches_and_keeps_ties() -> None:
     module = nn.Sequential(nn.Linear(4, 4), nn.Linear(4, 4), nn.LayerNorm(4), nn.Embedding(9, 4))
     module[1].weight = module[0].weight
     shapes: dict[str, tuple[int, ...]] = {"0.weight": (3, 4), "1.weight": (3, 4), "3.weight": (9, 2)}
     shapes |= {"0.bias": (3,), "1.bias": (3,), "2.weight": (3,), "2.bias": (3,)}
-    resize_module(module, shapes, [])
+    patches = [AttributePatch("0", "out_features", None, 3), AttributePatch("2", "normalized_shape", 0, 3)]
+    resize_module(module, shapes, patches)
     assert module[0].weight is module[1].weight
-    assert (module[0].out_features, module[2].normalized_shape, module[3].embedding_dim) == (3, (3,), 2)
+    assert tuple(module[3].weight.shape) == (9, 2)
+    assert (module[0].out_features, module[2].normalized_shape) == (3, (3,))
     for wrong in ({"9.weight": (1,)}, {"0.weight": (3,)}):
         with pytest.raises(InputError):
             resize_module(module, wrong, [])

@@ -19,16 +19,16 @@ from prunecli.errors import InputError, OutputError, UsageError
 
 
 def refuse_target(out: str | Path, source: str | Path | None = None, force: bool = False) -> None:
-    """Raises ``UsageError`` if ``out`` cannot be written, before any work is done.
+    """Find out before any work is done that ``out`` cannot be written.
 
-    That is: its directory is missing, it is a directory, it is ``source`` itself, or exists without
-    ``force``.
+    Raises ``OutputError`` if its directory is missing or it is one itself, ``UsageError`` if it is
+    ``source`` or exists without ``force``.
     """
     out = Path(out)
     if out.is_dir():
-        raise UsageError(f"'{out}' is a directory", f"give a file name: -o {out / 'small.safetensors'}")
+        raise OutputError(f"'{out}' is a directory", f"give a file name: -o {out / 'small.safetensors'}")
     if not out.parent.is_dir():
-        raise UsageError(f"directory '{out.parent}' does not exist", f"type: mkdir -p {out.parent}")
+        raise OutputError(f"directory '{out.parent}' does not exist", f"type: mkdir -p {out.parent}")
     if not out.exists():
         return
     if source is not None and Path(source).exists() and out.samefile(source):

@@ -47,14 +47,14 @@ def resolve(
     *,
     arch: str | None,
     arguments: Mapping[str, Scalar],
-    inputs: Sequence[str] = (),
+    inputs: Sequence[str | InputSpec] = (),
 ) -> Network:
     """The network that ``tensors`` belong to: the one ``arch`` names, else the one their names and shapes
     show.
 
     Raises ``UsageError`` for an unknown ``arch`` or a missing input size, ``InputError`` if nothing fits.
     """
-    typed = tuple(parse_input(text) for text in inputs)
+    typed = tuple(spec if isinstance(spec, InputSpec) else parse_input(spec) for spec in inputs)
     tensors, renamed = modern(tensors)
     if arch is None:
         if arguments:
