@@ -1,7 +1,8 @@
 """Random small networks for the property test of the axis algebra, and the oracle they are held against.
 
-A program is a list of steps over live tensors ``[batch, ...]``; every number a step needs comes from ``x.shape`` or
-from one of its attributes (or, now and then, from a :class:`Hidden` literal that no tracer can follow).
+A program is a list of steps over live tensors ``[batch, ...]``; every number a step needs comes from
+``x.shape`` or from one of its attributes (or, now and then, from a :class:`Hidden` literal that no tracer can
+follow).
 """
 
 from __future__ import annotations
@@ -254,7 +255,7 @@ class Branch(nn.Module):
 
 
 class Program(nn.Module):
-    """``steps[i]`` works on the live tensors ``picks[i]``; what it gives is appended. The last tensors are put out."""
+    """``steps[i]`` works on the live tensors ``picks[i]``; the results are appended."""
 
     def __init__(self) -> None:
         super().__init__()
@@ -279,8 +280,9 @@ def _as_list(value: Tensor | list[Tensor]) -> list[Tensor]:
 class Author:
     """Writes one program: ``random_program(seed)`` is the entrance.
 
-    A removed unit is silent everywhere only if every step maps zero to zero. A ``biased`` program has steps that do
-    not, so there units may only be read by weights; the others may also be summed over and multiplied together.
+    A removed unit is silent everywhere only if every step maps zero to zero. A ``biased`` program has steps
+    that do not, so there units may only be read by weights; the others may also be summed over and multiplied
+    together.
     """
 
     def __init__(self, seed: int) -> None:
@@ -313,10 +315,10 @@ class Author:
             made = self.random.choice(makers)(self.live[0])
             assert made is not None
             self._add(made, (0,))
-        if len(self.live) == 2 and self.live[0].dim() == 3 and self.random.random() < 0.5:
-            if isinstance(self.program.steps[0], Linear):
-                # Whatever is biased, these tokens are the input's and stay.
-                self._add(self._attention(self.live[1]), (1,))
+        tokens = len(self.live) == 2 and self.live[0].dim() == 3 and isinstance(self.program.steps[0], Linear)
+        if tokens and self.random.random() < 0.5:
+            # Whatever is biased, these tokens are the input's and stay.
+            self._add(self._attention(self.live[1]), (1,))
 
     def _add(self, step: nn.Module, picks: tuple[int, ...]) -> None:
         with torch.no_grad():
@@ -493,8 +495,10 @@ class Author:
             return None
         return Function("avg_pool2d", lambda x: F.avg_pool2d(x, 2, stride=1))
 
-    MAKERS = (linear, matmul, conv, conv, norm, layer_norm, scale, activation, activation, split, split, chunk,
-              glu, unmerge, unmerge, merge, merge, permute, shuffle, attention, expand, pad, reduce, order, pool, branch)  # fmt: skip
+    MAKERS = (
+        linear, matmul, conv, conv, norm, layer_norm, scale, activation, activation, split, split, chunk, glu,
+        unmerge, unmerge, merge, merge, permute, shuffle, attention, expand, pad, reduce, order, pool, branch,
+    )  # fmt: skip
 
     # Steps on two tensors, or a layer applied a second time.
 
@@ -520,10 +524,10 @@ class Author:
         """A layer that has been applied before: its weights are shared by two places."""
         for position, picks in enumerate(self.program.picks):
             step = self.program.steps[position]
-            if isinstance(step, (Linear, Conv, Matmul, Scale)) and picks and picks != (index,):
-                if self.live[picks[0]].shape == self.live[index].shape:
-                    self._add(step, (index,))
-                    return
+            weighted = isinstance(step, (Linear, Conv, Matmul, Scale)) and picks and picks != (index,)
+            if weighted and self.live[picks[0]].shape == self.live[index].shape:
+                self._add(step, (index,))
+                return
 
     def _cat(self, index: int) -> None:
         x = self.live[index]
@@ -567,7 +571,7 @@ class Author:
 
 
 def random_program(seed: int) -> tuple[Program, Tensor]:
-    """A network with random float64 weights in eval mode, and an input for it. The same for the same ``seed``."""
+    """A network with random float64 weights in eval mode, and an input for it: one for each ``seed``."""
     program, x = Author(seed).write()
     generator = torch.Generator().manual_seed(seed)
     with torch.no_grad():
@@ -581,7 +585,7 @@ def random_program(seed: int) -> tuple[Program, Tensor]:
 
 
 def countable(program: nn.Module) -> bool:
-    """Whether torch's counter sees all that is counted: no norms, and no einsum (a plain product at width 1)."""
+    """Whether torch's counter sees all that is counted: no norms, no einsum (no product at width 1)."""
     norms = (nn.BatchNorm1d, nn.BatchNorm2d, nn.LayerNorm)
     return not any(isinstance(m, norms) or getattr(m, "einsum", False) for m in program.modules())
 

@@ -1,4 +1,4 @@
-"""The axis algebra: hand-worked refinements, explicit index masks, and random programs against the masked oracle."""
+"""The axis algebra: hand-worked refinements, explicit index masks, random programs and the masked oracle."""
 
 from __future__ import annotations
 
@@ -222,7 +222,7 @@ def test_split_at_the_ends_gives_an_empty_piece() -> None:
 
 
 class Masks:
-    """Every unpinned atom keeps a random set of its indices; an expression then keeps an explicit set of its own."""
+    """Every unpinned atom keeps a random set of its indices, so every expression keeps an explicit set."""
 
     def __init__(self, seed: int) -> None:
         self.random = torch.Generator().manual_seed(seed)
@@ -405,7 +405,7 @@ def test_random_programs_equal_their_masked_selves(chunk: int) -> None:
 
 
 def wrong_cut(case: Trial, name: str, axes: tuple[Axis, ...], wrong: dict[int, Tensor]) -> float:
-    """The oracle's error when dimension ``d`` of parameter ``name`` keeps ``wrong[d]``; inf if forward raises."""
+    """The oracle's error when dimension ``d`` of ``name`` keeps ``wrong[d]``; inf if forward raises."""
     keep = case.exact
     tensors = cut(case.tensors, case.space, keep)
     tensor = case.tensors[name]
@@ -464,7 +464,7 @@ def test_the_oracle_fails_on_a_wrong_cut(control: str) -> None:
         spoilt = []
         for name, _ in case.program.named_parameters():
             for dim, axis in enumerate(case.space.axes[name]):
-                consumer = name.endswith("weight") and dim == 1 and name.startswith("heads")
+                consumer = name.endswith("weight") and dim == 1
                 if consumer and any(group in exact for group in groups_in(axis)):
                     wrong = CONTROLS[control](axis, case)
                     spoilt += [(name, dim, wrong)] if wrong is not None else []
@@ -472,7 +472,7 @@ def test_the_oracle_fails_on_a_wrong_cut(control: str) -> None:
             tried += 1
             caught += wrong_cut(case, name, case.space.axes[name], {dim: wrong}) > 1e-6
     assert tried > 25
-    assert caught >= 0.95 * tried
+    assert caught >= 0.9 * tried
 
 
 def test_the_oracle_fails_without_the_mask() -> None:

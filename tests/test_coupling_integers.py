@@ -75,7 +75,7 @@ def test_two_traced_numbers_combine(log: IntegerLog) -> None:
 def test_comparisons_answer_and_are_kept(log: IntegerLog) -> None:
     number = log.attribute("block", "width", None, 8)
     assert number > 4
-    assert not number != 8
+    assert (number != 8) is False
     assert [(c.op, c.outcome, c.where) for c in log.comparisons] == [
         (">", True, "layer"),
         ("!=", False, "layer"),

@@ -1,0 +1,214 @@
+"""Operators that only rearrange, on networks with hand-worked groups and the masked oracle."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+import pytest
+import torch
+from torch import Tensor, nn
+from torch.nn import functional as F  # noqa: N812
+from tracing import Net, check, free, group_of, reason, slots, space_of, strides
+
+from prunecli.coupling.axes import Concat, Fixed, Product, Units
+
+
+def pair(function: Callable[..., Tensor], size: int, out: int) -> Net:
+    """``b(function(a(x)))`` with ``a`` of ``size`` features and ``b`` reading ``out``."""
+    return Net(lambda m, x: m.b(function(m.a(x))), a=nn.Linear(4, size), b=nn.Linear(out, 3))
+
+
+def test_concatenation_keeps_its_parts_apart() -> None:
+    net = Net(
+        lambda m, x: m.out(torch.cat([m.a(x), x, m.b(x)], 1)),
+        a=nn.Conv2d(3, 5, 1), b=nn.Conv2d(3, 7, 1), out=nn.Conv2d(15, 2, 1),
+    )  # fmt: skip
+    space = check(net, 2, 3, 4, 4)
+    assert free(space) == {"a": 5, "b": 7}
+    assert space.axes["out.weight"][1] == Concat((Units("a"), Fixed(3), Units("b")))
+
+
+def test_a_concatenation_flattened_with_positions() -> None:
+    """A VGG-like head over a concatenation: every column belongs to (part, position)."""
+    net = Net(
+        lambda m, x: m.out(torch.cat([m.a(x), m.b(x)], 1).flatten(1)),
+        a=nn.Conv2d(3, 5, 1), b=nn.Conv2d(3, 7, 1), out=nn.Linear(48, 2),
+    )  # fmt: skip
+    space = check(net, 2, 3, 2, 2)
+    assert free(space) == {"a": 5, "b": 7}
+    assert space.axes["out.weight"][1] == Product((Concat((Units("a"), Units("b"))), Fixed(4)))
+
+
+def test_dense_blocks_concatenate_again_and_again() -> None:
+    def forward(m: Net, x: Tensor) -> Tensor:
+        features = [m.stem(x)]
+        for layer in (m.a, m.b):
+            features.append(layer(torch.cat(features, 1)))
+        return m.out(torch.cat(features, 1))
+
+    net = Net(
+        forward, stem=nn.Conv2d(3, 6, 1), a=nn.Conv2d(6, 4, 1), b=nn.Conv2d(10, 4, 1), out=nn.Conv2d(14, 2, 1)
+    )
+    space = check(net, 2, 3, 4, 4)
+    assert free(space) == {"stem": 6, "a": 4, "b": 4}
+    assert space.axes["b.weight"][1] == Concat((Units("stem"), Units("a")))
+
+
+def test_shuffled_concatenation_splits_inside_a_unit() -> None:
+    """ShuffleNet: 6 + 6 channels shuffled by two, then cut at 6: the shuffle pairs a[i] with b[i]."""
+
+    def forward(m: Net, x: Tensor) -> Tensor:
+        h = torch.cat([m.a(x), m.b(x)], 1)
+        batch, channels, height, width = h.shape
+        h = h.view(batch, m.groups, channels // m.groups, height, width).transpose(1, 2)
+        first, second = h.reshape(batch, channels, height, width).chunk(2, 1)
+        return m.out(torch.cat([first, m.c(second)], 1))
+
+    for size in (6, 7):
+        net = Net(
+            forward, groups=2, a=nn.Conv2d(3, size, 1), b=nn.Conv2d(3, size, 1), c=nn.Conv2d(size, size, 1),
+            out=nn.Conv2d(2 * size, 2, 1),
+        )  # fmt: skip
+        space = check(net, 2, 3, 4, 4)
+        # With 7, the border runs through the middle pair, which stays.
+        sizes = sorted(free(space).values())
+        assert sizes == ([3, 3, 6] if size == 6 else [3, 3, 7])
+        assert strides(space) and set(strides(space)[0].values()) == {1}
+
+
+def test_chunks_are_equally_long_not_the_same() -> None:
+    """x, y = h.chunk(2): both halves must lose equally many, each its own."""
+    net = Net(
+        lambda m, x: m.c(torch.cat([m.b(m.a(x).chunk(2, -1)[0]), m.a(x).chunk(2, -1)[1]], -1)),
+        a=nn.Linear(4, 12), b=nn.Linear(6, 5), c=nn.Linear(11, 2),
+    )  # fmt: skip
+    space = check(net, 2, 4)
+    assert sorted(free(space).values()) == [5, 6, 6]
+    assert [sorted(bundle.values()) for bundle in strides(space)] == [[1, 1]]
+    assert "chunks of equal size" in (next(b for b in space.bundles if len(b.members) > 1).reason or "")
+
+
+def test_uneven_chunks_are_pinned() -> None:
+    net = pair(lambda h: h.chunk(2, -1)[0], 7, 4)
+    assert not free(space_of(net, 2, 4))
+
+
+def test_glu_halves_lose_the_same() -> None:
+    space = check(pair(F.glu, 12, 6), 2, 4)
+    assert list(free(space).values()) == [6]
+    axis = space.axes["a.weight"][0]
+    assert isinstance(axis, Concat | Product)
+
+
+def test_splitting_by_attributes_and_by_sizes() -> None:
+    net = Net(
+        lambda m, x: m.c(m.b(m.a(x).split([m.first, m.second], -1)[1])),
+        a=nn.Linear(4, 10), b=nn.Linear(7, 6), c=nn.Linear(6, 2), first=3, second=7,
+    )  # fmt: skip
+    space = check(net, 2, 4)
+    assert sorted(free(space).values()) == [3, 6, 7]
+    assert group_of(space, "b.weight", 1).size == 7
+
+
+def test_splitting_by_plain_numbers_pins() -> None:
+    net = pair(lambda h: h.split([3, 7], -1)[1], 10, 7)
+    space = space_of(net, 2, 4)
+    assert not free(space)
+    assert "plain number" in reason(space, "b.weight", 1)
+
+
+def test_merging_and_splitting_dimensions() -> None:
+    """12 = heads x 4 features, put back together in another order."""
+
+    def forward(m: Net, x: Tensor) -> Tensor:
+        h = m.a(x)
+        return m.b(h.view(h.shape[0], m.heads, h.shape[1] // m.heads).transpose(1, 2).reshape(h.shape[0], -1))
+
+    space = check(Net(forward, heads=3, a=nn.Linear(4, 12), b=nn.Linear(12, 2)), 2, 4)
+    assert sorted(free(space).values()) == [3, 4]
+    outer, inner = (factor.group for factor in space.axes["a.weight"][0].factors)  # type: ignore[union-attr]
+    assert space.axes["b.weight"][1] == Product((Units(inner), Units(outer)))
+    assert (space.sizes[outer], space.sizes[inner]) == (3, 4)
+
+
+@pytest.mark.parametrize(
+    "function",
+    [
+        lambda h: h.unsqueeze(1).squeeze(1), lambda h: h[:, None, :, None].squeeze(),
+        lambda h: h.t().t(), lambda h: h.transpose(0, 1).permute(1, 0), lambda h: h.contiguous().clone(),
+        lambda h: h.unflatten(1, (1, -1)).flatten(1), lambda h: torch.stack([h, h], 1).sum(1),
+        lambda h: h.expand(3, *h.shape)[0], lambda h: h[...], lambda h: h.movedim(0, 1).movedim(0, 1),
+        lambda h: F.pad(h.unsqueeze(1), (0, 0, 1, 1)).sum(1), lambda h: h.unbind(0)[0].unsqueeze(0).expand(2, -1),
+    ],
+)  # fmt: skip
+def test_the_axis_survives(function: Callable[[Tensor], Tensor]) -> None:
+    space = check(pair(function, 6, 6), 2, 4)
+    assert free(space) == {"a": 6}
+    assert ("b.weight", 1) in slots(space.by_name["a"])
+    assert not space.unknown_operators
+
+
+def test_padding_is_concatenation_with_what_stays() -> None:
+    space = check(pair(lambda h: F.pad(h, (1, 2)), 6, 9), 2, 4)
+    assert space.axes["b.weight"][1] == Concat((Fixed(1), Units("a"), Fixed(2)))
+
+
+def test_a_stack_stays_and_its_parts_are_one() -> None:
+    net = Net(
+        lambda m, x: m.c(torch.stack([m.a(x), m.b(x)], 1).flatten(1)),
+        a=nn.Linear(4, 6), b=nn.Linear(4, 6), c=nn.Linear(12, 2),
+    )  # fmt: skip
+    space = check(net, 2, 4)
+    assert free(space) == {"a": 6}
+    assert space.axes["c.weight"][1] == Product((Fixed(2), Units("a")))
+
+
+def test_repeat_is_a_product() -> None:
+    space = check(pair(lambda h: h.repeat(1, 3), 6, 18), 2, 4)
+    assert space.axes["b.weight"][1] == Product((Fixed(3), Units("a")))
+
+
+def test_one_index_taken_pins() -> None:
+    net = Net(lambda m, x: m.b(m.a(x)[:, 0]), a=nn.Conv1d(3, 6, 1), b=nn.Linear(5, 2))
+    assert "index 0 of it is taken" in reason(space_of(net, 2, 3, 5), "a.weight")
+
+
+def test_every_second_index_pins() -> None:
+    space = space_of(pair(lambda h: h[:, ::2], 6, 3), 2, 4)
+    assert "every 2th index" in reason(space, "a.weight")
+
+
+def test_indexing_by_a_tensor_pins_only_what_is_indexed() -> None:
+    index = torch.tensor([0, 2, 1])
+    taken = space_of(pair(lambda h: h[:, index], 6, 3), 2, 4)
+    assert "indexed by a tensor" in reason(taken, "a.weight")
+    space = check(Net(lambda m, x: m.b(m.a(x)[:, index]), a=nn.Linear(4, 6), b=nn.Linear(6, 2)), 2, 5, 4)
+    assert free(space) == {"a": 6}
+
+
+def test_pixel_shuffle_keeps_the_positions_inside() -> None:
+    net = nn.Sequential(nn.Conv2d(3, 24, 1), nn.PixelShuffle(2), nn.Conv2d(6, 2, 1))
+    space = check(net, 2, 3, 3, 3)
+    assert space.axes["0.weight"][0] == Product((Units("0"), Fixed(4)))
+    assert space.axes["2.weight"][1] == Units("0")
+
+
+def test_pixel_unshuffle_and_unfold() -> None:
+    net = nn.Sequential(nn.Conv2d(3, 6, 1), nn.PixelUnshuffle(2), nn.Conv2d(24, 2, 1))
+    assert check(net, 2, 3, 4, 4).axes["2.weight"][1] == Product((Units("0"), Fixed(4)))
+    unfold = Net(
+        lambda m, x: m.b(F.unfold(m.a(x), 2).transpose(1, 2)), a=nn.Conv2d(3, 6, 1), b=nn.Linear(24, 2)
+    )
+    assert check(unfold, 2, 3, 3, 3).axes["b.weight"][1] == Product((Units("a"), Fixed(4)))
+
+
+def test_channel_shuffle_as_one_operator() -> None:
+    net = nn.Sequential(nn.Conv2d(3, 6, 1), nn.ChannelShuffle(2), nn.Conv2d(6, 2, 1))
+    space = check(net, 2, 3, 4, 4)
+    assert space.axes["0.weight"][0] == Product((Fixed(2), Units("0")))
+    assert space.axes["2.weight"][1] == Product((Units("0"), Fixed(2)))
+
+
+def test_choosing_by_number_pins() -> None:
+    space = space_of(pair(lambda h: h.topk(3, -1).values, 6, 3), 2, 4)
+    assert "chosen by number" in reason(space, "a.weight")

@@ -1,0 +1,109 @@
+"""Small networks are traced, cut by half and held against the masked oracle."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+
+import torch
+from torch import Tensor, nn
+
+from prunecli.assembly import all_tensors
+from prunecli.coupling import trace
+from prunecli.coupling.space import Group, Space
+from prunecli.verify import Keep, Subject
+
+
+class Net(nn.Module):
+    """``forward`` is a plain function of the module and its inputs; layers and attributes by keyword."""
+
+    def __init__(self, function: Callable[..., object], **members: object) -> None:
+        super().__init__()
+        for name, member in members.items():
+            setattr(self, name, member)
+        self.function = function
+        self.eval()
+
+    def forward(self, *inputs: Tensor) -> object:
+        return self.function(self, *inputs)
+
+
+def example(*shape: int) -> Tensor:
+    return torch.randn(shape, generator=torch.Generator().manual_seed(0))
+
+
+def space_of(module: nn.Module, *shape: int) -> Space:
+    return trace(module, (example(*shape),))
+
+
+def half(space: Space) -> dict[str, list[int]]:
+    """Every second unit of every group that may be cut, as far as bundles and guards allow."""
+    keep: dict[str, list[int]] = {}
+    for bundle in space.bundles:
+        steps = min((space.sizes[m.group] - 1) // m.stride for m in bundle.members)
+        steps = min(steps, max(1, min(space.sizes[m.group] // (2 * m.stride) for m in bundle.members)))
+        for member in bundle.members if steps else ():
+            size = space.sizes[member.group]
+            order = [*range(1, size, 2), *range(0, size, 2)]
+            keep[member.group] = sorted(order[: size - steps * member.stride])
+    return keep
+
+
+def subject(module: nn.Module, space: Space, *inputs: Tensor) -> Subject:
+    return Subject(module, all_tensors(module), space, inputs, torch.float64)
+
+
+def error(module: nn.Module, space: Space, *inputs: Tensor, keep: Keep | None = None) -> float:
+    """The masked oracle's error for ``keep``, or for half of everything of which equality can be asked."""
+    case = subject(module, space, *inputs)
+    return case.error(case.keeps_values(half(space)) if keep is None else keep)
+
+
+def check(module: nn.Module, *shape: int) -> Space:
+    """The space of ``module``; half of it can be cut, and the rest is the masked network."""
+    x = example(*shape)
+    space = trace(module, (x,))
+    assert half(space), "nothing can be cut"
+    case = subject(module, space, x)
+    assert case.error(case.keeps_values(half(space))) < 1e-9
+    dense, pruned = case.output({}), case.output(half(space))
+    assert [t.shape for t in dense] == [t.shape for t in pruned]
+    return space
+
+
+def group_of(space: Space, parameter: str, dim: int = 0) -> Group:
+    """The only group in a dimension of a parameter."""
+    found = [g for g in space.groups if any((s.parameter, s.dim) == (parameter, dim) for s in g.slots)]
+    assert len(found) == 1, [g.name for g in found]
+    return found[0]
+
+
+def slots(group: Group) -> set[tuple[str, int]]:
+    return {(slot.parameter, slot.dim) for slot in group.slots}
+
+
+def reason(space: Space, parameter: str, dim: int = 0) -> str:
+    """Why a dimension is pinned."""
+    return next(p.reason for p in space.pinned if (p.parameter, p.dim) == (parameter, dim))
+
+
+def free(space: Space) -> dict[str, int]:
+    return {group.name: group.size for group in space.groups if group.frozen is None}
+
+
+def strides(space: Space) -> list[dict[str, int]]:
+    """The bundles of more than one member, or of larger steps than one unit."""
+    return [
+        {member.group: member.stride for member in bundle.members}
+        for bundle in space.bundles
+        if len(bundle.members) > 1 or bundle.members[0].stride > 1
+    ]
+
+
+def patches(space: Space, module: str) -> Mapping[tuple[str, int | None], int]:
+    """Attributes of ``module`` that follow, with their values for half of everything."""
+    sizes = {**space.sizes, **{name: len(kept) for name, kept in half(space).items()}}
+    return {(p.attribute, p.index): p.value.value(sizes) for p in space.patches if p.module == module}
+
+
+def named(groups: Sequence[Group]) -> list[str]:
+    return [group.name for group in groups]
