@@ -1,8 +1,8 @@
 """One checkpoint per network, pruned, written, reloaded in a fresh process and counted again.
 
-Each row is one ``prune run`` in a process of its own on randomly initialised weights (structure needs no training):
-``python benchmarks/structures.py --write docs/structures.md``. MACs are counted by fvcore on the network that
-``prunecli.load`` returns in that fresh process, not taken from the report.
+Each row is one ``prune run`` in a process of its own on randomly initialised weights (structure needs no
+training): ``python benchmarks/structures.py --write docs/structures.md``. MACs are counted by fvcore on the
+network that ``prunecli.load`` returns in that fresh process, not taken from the report.
 """
 
 from __future__ import annotations
@@ -14,11 +14,13 @@ import sys
 import tempfile
 import time
 from pathlib import Path
+from typing import Any
 
 NETWORKS = (
-    "torchvision:resnet50", "torchvision:densenet121", "torchvision:mobilenet_v3_large", "torchvision:efficientnet_b0",
-    "torchvision:convnext_tiny", "torchvision:regnet_y_400mf", "torchvision:shufflenet_v2_x1_0", "torchvision:googlenet",
-    "torchvision:vit_b_16", "torchvision:swin_t", "torchvision:deeplabv3_resnet50", "cifar:resnet56", "cifar:vgg19",
+    "torchvision:resnet50", "torchvision:densenet121", "torchvision:mobilenet_v3_large",
+    "torchvision:efficientnet_b0", "torchvision:convnext_tiny", "torchvision:regnet_y_400mf",
+    "torchvision:shufflenet_v2_x1_0", "torchvision:googlenet", "torchvision:vit_b_16", "torchvision:swin_t",
+    "torchvision:deeplabv3_resnet50", "cifar:resnet56", "cifar:vgg19",
 )  # fmt: skip
 
 MAKE = """
@@ -65,25 +67,38 @@ def row(spec: str, checkpoint: Path, target: tuple[str, float], scheme: str, fol
     seconds = time.perf_counter() - began
     head = [spec, scheme, f"{target[0]} {target[1]:g}"]
     if ran.returncode:
-        reason = next((line for line in ran.stderr.splitlines() if line.startswith("error:")), ran.stderr[-200:])
+        reason = next(
+            (line for line in ran.stderr.splitlines() if line.startswith("error:")), ran.stderr[-200:]
+        )
         return [*head, f"exit {ran.returncode}", reason, "", "", f"{seconds:.0f}"]
     report = json.loads(ran.stdout)
     dense = folder / "hidden"
     checkpoint.rename(dense)
     try:
-        counted = json.loads(subprocess.run([sys.executable, "-c", COUNT, str(out)], capture_output=True, text=True, check=True).stdout)
+        counted = json.loads(
+            subprocess.run(
+                [sys.executable, "-c", COUNT, str(out)], capture_output=True, text=True, check=True
+            ).stdout
+        )
     finally:
         dense.rename(checkpoint)
     reached = {
         "speedup": report["before"]["macs"] / counted["macs"],
         "params": counted["params"] / report["before"]["params"],
         "flops": counted["macs"] / report["before"]["macs"],
-        "ratio": 1 - sum(g["kept"] for g in report["groups"]) / max(1, sum(g["dense"] for g in report["groups"])),
+        "ratio": 1
+        - sum(g["kept"] for g in report["groups"]) / max(1, sum(g["dense"] for g in report["groups"])),
     }[target[0]]
     proof = next((p for p in report["proofs"] if p["name"] == "masked oracle"), None)
     error = "not applicable" if proof is None else f"{proof['error']:.1e} ({proof['detail']})"
     whole = sum(group["status"] == "whole" for group in report["groups"])
     return [*head, f"{reached:.4f}", error, str(len(report["groups"])), str(whole), f"{seconds:.0f}"]
+
+
+def removed_share(groups: list[dict[str, Any]]) -> float:
+    """Fraction of the units removed, over the groups that could be pruned."""
+    free = [g for g in groups if g["status"] == "pruned" or g["reason"].startswith("none of its units")]
+    return 1 - sum(g["kept"] for g in free) / max(1, sum(g["dense"] for g in free))
 
 
 def main() -> None:
@@ -101,11 +116,15 @@ def main() -> None:
         folder = Path(name)
         for spec in options.networks:
             checkpoint = folder / "dense.pth"
-            subprocess.run([sys.executable, "-c", MAKE, spec, str(checkpoint)], check=True, capture_output=True)
+            subprocess.run(
+                [sys.executable, "-c", MAKE, spec, str(checkpoint)], check=True, capture_output=True
+            )
             for target in options.targets:
                 kind, _, value = target.partition("=")
                 for scheme in options.schemes:
-                    lines.append("| " + " | ".join(row(spec, checkpoint, (kind, float(value)), scheme, folder)) + " |")
+                    lines.append(
+                        "| " + " | ".join(row(spec, checkpoint, (kind, float(value)), scheme, folder)) + " |"
+                    )
                     print(lines[-1], flush=True)
     if options.write:
         title = "# Structures\n\nWritten by `python " + " ".join(sys.argv) + "`.\n\n"

@@ -59,6 +59,7 @@ class ParameterView:
     tensor: Tensor
     axes: tuple[Axis, ...]
     device: torch.device
+    is_batch_norm_scale: bool = False
     _sums: dict[Elementwise, dict[int, Tensor]] = field(default_factory=dict, repr=False)
     _lock: Lock = field(default_factory=Lock, repr=False, compare=False)
 
@@ -120,17 +121,21 @@ def segments_of(axis: Axis, sizes: Mapping[str, int], start: int = 0) -> dict[st
 
 @dataclass(frozen=True)
 class SlotView:
-    """One slot of a group. ``is_batch_norm_scale`` marks the gamma of a BatchNorm."""
+    """One slot of a group."""
 
     slot: Slot
     size: int
     segments: tuple[Segment, ...]
     parameter: ParameterView
-    is_batch_norm_scale: bool
 
     @property
     def role(self) -> Role:
         return self.slot.role
+
+    @property
+    def is_batch_norm_scale(self) -> bool:
+        """Whether this is the gamma of a BatchNorm: beta has the role ``norm`` too."""
+        return self.slot.role == "norm" and self.parameter.is_batch_norm_scale
 
     @property
     def weight(self) -> Tensor:
@@ -194,20 +199,21 @@ def group_views(
                 raise InputError(f"no tensor '{slot.parameter}', which group '{group.name}' touches")
             if slot.parameter not in parameters:
                 axes = space.axes[slot.parameter]
+                scale = _is_batch_norm_scale(slot.parameter, tensors)
                 parameters[slot.parameter] = ParameterView(
-                    slot.parameter, tensors[slot.parameter], axes, device
+                    slot.parameter, tensors[slot.parameter], axes, device, scale
                 )
         slots = []
         for slot in group.slots:
             parameter = parameters[slot.parameter]
             owned = segments(slot.parameter, slot.dim)[group.name]
-            slots.append(SlotView(slot, group.size, owned, parameter, _is_batch_norm_scale(slot, tensors)))
+            slots.append(SlotView(slot, group.size, owned, parameter))
         views.append(GroupView(group, tuple(slots), seed))
     return views
 
 
-def _is_batch_norm_scale(slot: Slot, tensors: Mapping[str, Tensor]) -> bool:
-    """gamma and beta share the role ``norm``; only a BatchNorm keeps running statistics beside them."""
-    module, _, leaf = slot.parameter.rpartition(".")
+def _is_batch_norm_scale(parameter: str, tensors: Mapping[str, Tensor]) -> bool:
+    """The weight of a layer that keeps running statistics: no other norm does."""
+    module, _, leaf = parameter.rpartition(".")
     statistics = f"{module}.running_mean" if module else "running_mean"
-    return slot.role == "norm" and leaf == "weight" and statistics in tensors
+    return leaf == "weight" and statistics in tensors
