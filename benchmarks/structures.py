@@ -53,7 +53,8 @@ from prunecli.counting import count
 from prunecli.inputs import make
 network = prunecli.load(sys.argv[1])
 inputs = make(read(sys.argv[1]).recipe.inputs)
-print(json.dumps({"macs": count(network, inputs).total, "params": sum(p.numel() for p in network.parameters())}))
+params = sum(p.numel() for p in network.parameters())
+print(json.dumps({"macs": count(network, inputs).total, "params": params}))
 """
 
 
@@ -86,8 +87,7 @@ def row(spec: str, checkpoint: Path, target: tuple[str, float], scheme: str, fol
         "speedup": report["before"]["macs"] / counted["macs"],
         "params": counted["params"] / report["before"]["params"],
         "flops": counted["macs"] / report["before"]["macs"],
-        "ratio": 1
-        - sum(g["kept"] for g in report["groups"]) / max(1, sum(g["dense"] for g in report["groups"])),
+        "ratio": removed_share(report["groups"]),
     }[target[0]]
     proof = next((p for p in report["proofs"] if p["name"] == "masked oracle"), None)
     error = "not applicable" if proof is None else f"{proof['error']:.1e} ({proof['detail']})"
@@ -108,10 +108,15 @@ def main() -> None:
     parser.add_argument("--schemes", nargs="*", default=["protected"])
     parser.add_argument("--write", type=Path)
     options = parser.parse_args()
-    lines = [
-        "| network | scheme | target | reached, counted after reload | masked oracle, relative error | groups | left whole | s |",
-        "|---|---|---|---|---|---|---|---|",
-    ]
+    columns = (
+        "network",
+        "scheme",
+        "target",
+        "reached, counted after reload",
+        "masked oracle, relative error",
+    )
+    columns += ("groups", "left whole", "s")
+    lines = [f"| {' | '.join(columns)} |", "|---" * len(columns) + "|"]
     with tempfile.TemporaryDirectory() as name:
         folder = Path(name)
         for spec in options.networks:
