@@ -108,14 +108,8 @@ def main() -> None:
     parser.add_argument("--schemes", nargs="*", default=["protected"])
     parser.add_argument("--write", type=Path)
     options = parser.parse_args()
-    columns = (
-        "network",
-        "scheme",
-        "target",
-        "reached, counted after reload",
-        "masked oracle, relative error",
-    )
-    columns += ("groups", "left whole", "s")
+    columns = ["network", "scheme", "target", "reached, counted after reload", "oracle, relative error"]
+    columns += ["groups", "left whole", "s"]
     lines = [f"| {' | '.join(columns)} |", "|---" * len(columns) + "|"]
     with tempfile.TemporaryDirectory() as name:
         folder = Path(name)
@@ -132,7 +126,7 @@ def main() -> None:
                     )
                     print(lines[-1], flush=True)
     if options.write:
-        title = "# Structures\n\nWritten by `python " + " ".join(sys.argv) + "`.\n\n"
+        title = f"# Structures\n\nWritten by `python {chr(32).join(sys.argv)}`.\n\n"
         options.write.write_text(title + "\n".join(lines) + "\n")
 
 

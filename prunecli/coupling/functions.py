@@ -8,6 +8,7 @@ keep its value.
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable, Sequence
 from typing import Any
 
@@ -60,6 +61,11 @@ def size(recording: Recording, func: Any, args: tuple[Any, ...], kwargs: dict[st
         return _traced_size(recording, args[0], func(*args))
     dim = int(args[1] if len(args) > 1 else kwargs["dim"])
     return _traced_size(recording, args[0], args[0].shape)[dim]
+
+
+@handles(torch.Tensor.numel, torch.numel)
+def numel(recording: Recording, func: Any, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
+    return math.prod(_traced_size(recording, args[0], args[0].shape))
 
 
 def _traced_size(recording: Recording, tensor: Tensor, sizes: torch.Size) -> Any:

@@ -21,6 +21,7 @@ from torch.overrides import TorchFunctionMode
 from torch.utils._python_dispatch import TorchDispatchMode
 
 import prunecli.coupling.shapes  # noqa: F401  (registers its rules)
+from prunecli.coupling.algebra import fixed
 from prunecli.coupling.functions import HANDLERS, plain
 from prunecli.coupling.integers import IntegerLog
 from prunecli.coupling.operators import RULES, Call, Rule, pointwise, torch_tag_says_pointwise, unknown
@@ -169,9 +170,7 @@ def _stand_ins(module: nn.Module, recording: Recording, stand_in: Any) -> dict[s
 def _input(recording: Recording, value: Any, stand_in: Any) -> Any:
     if isinstance(value, Tensor):
         fake = stand_in(value)
-        recording.set_axes(fake, recording.axes(value))
-        for node in recording.axes(fake):
-            node.pinned = "the network's input"  # type: ignore[union-attr]
+        recording.set_axes(fake, [fixed(size, "the network's input") for size in fake.shape])
         return fake
     if isinstance(value, dict):
         return {key: _input(recording, item, stand_in) for key, item in value.items()}
