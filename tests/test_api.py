@@ -598,3 +598,45 @@ def test_torchs_total_has_the_terms_that_torch_leaves_out() -> None:
     products, norms = 64 * (3 * 32 + 32 * 32 + 32 * 8), 20 * 2 * 32 * 64
     assert result.report.before.macs == products + norms
     assert result.report.target.reached == pytest.approx(2, rel=0.03)  # a column is 3 % here
+
+
+class Pair(nn.Module):
+    """Two inputs of different type."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.table = nn.Embedding(10, 16)
+        self.inner = nn.Linear(16, 32)
+        self.head = nn.Linear(32, 3)
+
+    def forward(self, words: Tensor, scale: Tensor) -> dict[str, Tensor]:
+        return {"logits": self.head(self.inner(self.table(words) * scale).relu())}
+
+
+def test_a_network_of_two_inputs_and_a_dictionary() -> None:
+    words, scale = torch.zeros(1, 5, dtype=torch.int64), torch.randn(1, 5, 1)
+    result = prunecli.prune(Pair(), example_inputs=(words, scale), ratio=0.5)
+    assert [item.dtype for item in result.report.inputs] == ["int64", "float32"]
+    assert result.model(words, scale)["logits"].shape == (1, 5, 3)
+
+
+@pytest.mark.xfail(strict=True, reason="inputs are handed over by position, whatever their names")
+def test_named_inputs_reach_the_arguments_of_that_name() -> None:
+    result = prunecli.prune(Pair(), inputs=["scale:1,5,1", "words:int64:1,5"], ratio=0.5)
+    assert result.report.target.met
+
+
+@pytest.mark.xfail(strict=True, raises=AttributeError, reason="torch's own error comes through")
+def test_a_scripted_module_is_refused_in_one_line() -> None:
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        scripted = torch.jit.script(Own())
+    with pytest.raises(InputError):
+        prunecli.prune(scripted, example_inputs=torch.zeros(1, 3, 12, 12), ratio=0.5)
+
+
+@pytest.mark.xfail(strict=True, reason="the fresh process cannot build it, and no factory can be given")
+def test_a_file_written_from_a_module_can_be_verified(tmp_path: Path) -> None:
+    result = prunecli.prune(Own(), example_inputs=torch.zeros(1, 3, 12, 12), ratio=0.5)
+    result.save(tmp_path / "own.safetensors")
+    assert prunecli.verify(tmp_path / "own.safetensors").passed
