@@ -14,7 +14,8 @@ from prunecli.verify import resized
 
 def test_layers_say_their_new_sizes() -> None:
     net = nn.Sequential(
-        nn.Conv2d(3, 8, 1), nn.BatchNorm2d(8), nn.PReLU(8), nn.Conv2d(8, 8, 3, groups=8), nn.ConvTranspose2d(8, 6, 2),
+        nn.Conv2d(3, 8, 1), nn.BatchNorm2d(8), nn.PReLU(8), nn.Conv2d(8, 8, 3, groups=8),
+        nn.ConvTranspose2d(8, 6, 2),
         nn.GroupNorm(1, 6), nn.Flatten(), nn.Linear(54, 10), nn.LayerNorm(10), nn.Linear(10, 2),
     ).eval()  # fmt: skip
     space = check(net, 2, 3, 4, 4)
@@ -37,7 +38,9 @@ def test_grouped_convolutions_count_all_groups() -> None:
 
 def test_what_is_printed_is_what_is_there() -> None:
     """Every describing attribute of the pruned copy equals the shape of the tensor it describes."""
-    net = nn.Sequential(nn.Conv2d(3, 8, 1), nn.BatchNorm2d(8), nn.Conv2d(8, 6, 1), nn.Flatten(), nn.Linear(24, 5))
+    net = nn.Sequential(
+        nn.Conv2d(3, 8, 1), nn.BatchNorm2d(8), nn.Conv2d(8, 6, 1), nn.Flatten(), nn.Linear(24, 5)
+    )
     space = check(net.eval(), 2, 3, 2, 2)
     tensors = cut({**dict(net.named_parameters()), **dict(net.named_buffers())}, space, half(space))
     pruned = resized(net, space, tensors, half(space))

@@ -159,7 +159,9 @@ def test_the_scale_of_fused_attention_changes_values() -> None:
         return m.v(x)
 
     for fixed in (True, False):
-        net = Net(forward, q=nn.Linear(4, 12), k=nn.Linear(4, 12), v=nn.Linear(4, 12), num_heads=3, fixed=fixed)
+        net = Net(
+            forward, q=nn.Linear(4, 12), k=nn.Linear(4, 12), v=nn.Linear(4, 12), num_heads=3, fixed=fixed
+        )
         marks = {g.value_changing for g in space_of(net, 2, 5, 4).groups if g.size == 4}
         assert marks == ({None} if fixed else {"attention is scaled by the size of a head"})
 

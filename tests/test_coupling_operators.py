@@ -204,8 +204,10 @@ def test_pointwise_in_place(name: str) -> None:
 @pytest.mark.parametrize(
     "layer",
     [
-        nn.ReLU(), nn.ReLU6(inplace=True), nn.Hardswish(inplace=True), nn.SiLU(), nn.GELU(), nn.Mish(), nn.ELU(),
-        nn.Hardtanh(), nn.Hardsigmoid(), nn.LeakyReLU(0.1), nn.Softplus(), nn.LogSigmoid(), nn.SELU(), nn.CELU(),
+        nn.ReLU(), nn.ReLU6(inplace=True), nn.Hardswish(inplace=True), nn.SiLU(), nn.GELU(),
+        nn.Mish(), nn.ELU(),
+        nn.Hardtanh(), nn.Hardsigmoid(), nn.LeakyReLU(0.1), nn.Softplus(), nn.LogSigmoid(),
+        nn.SELU(), nn.CELU(),
         nn.Softsign(), nn.Tanhshrink(), nn.Threshold(0.1, 0.0), nn.PReLU(), nn.PReLU(6), nn.Dropout(0.5),
         nn.Dropout2d(0.5), nn.Identity(),
     ],
@@ -221,7 +223,8 @@ def test_activations_pass(layer: nn.Module) -> None:
 @pytest.mark.parametrize(
     "layer",
     [
-        nn.MaxPool2d(2), nn.AvgPool2d(2), nn.AdaptiveAvgPool2d(1), nn.AdaptiveAvgPool2d(2), nn.AdaptiveMaxPool2d(2),
+        nn.MaxPool2d(2), nn.AvgPool2d(2), nn.AdaptiveAvgPool2d(1), nn.AdaptiveAvgPool2d(2),
+        nn.AdaptiveMaxPool2d(2),
         nn.Upsample(scale_factor=2), nn.Upsample(scale_factor=2, mode="bilinear"), nn.ReflectionPad2d(1),
         nn.ZeroPad2d(1), nn.Upsample(size=5, mode="bicubic"),
     ],
@@ -237,7 +240,9 @@ def test_pooling_and_resizing_pass_channels(layer: nn.Module) -> None:
 def test_broadcasting_aligns_from_the_right() -> None:
     """Squeeze and excitation: the gate's channels are the stream's."""
     net = Net(
-        lambda m, x: m.out(m.stem(x) * torch.sigmoid(m.up(F.relu(m.down(m.stem(x).mean((2, 3))))))[..., None, None]),
+        lambda m, x: m.out(
+            m.stem(x) * torch.sigmoid(m.up(F.relu(m.down(m.stem(x).mean((2, 3))))))[..., None, None]
+        ),
         stem=nn.Conv2d(3, 8, 1), down=nn.Linear(8, 4), up=nn.Linear(4, 8), out=nn.Conv2d(8, 2, 1),
     )  # fmt: skip
     space = check(net, 2, 3, 4, 4)
@@ -339,7 +344,7 @@ def overloads() -> list[torch._ops.OpOverload]:
 
 
 def test_every_rule_names_an_operator_of_torch() -> None:
-    """A misspelt rule would never match anything; two names exist only for the other numbers of dimensions."""
+    """A misspelt rule would never match anything; two exist only in other numbers of dimensions."""
     gone = {name.removeprefix("aten.") for name in RULES if name.startswith("aten.")} - NAMES
     assert gone <= {"fractional_max_pool1d", "_adaptive_avg_pool1d"}
 
@@ -358,7 +363,10 @@ def test_the_list_of_untagged_pointwise_operators_is_needed_and_not_stale() -> N
 
 
 # These pin what they touch, which costs compression only.
-RARE = {"abs_", "copysign_", "eq_", "gcd_", "ge_", "gt_", "heaviside_", "lcm_", "le_", "lt_", "ne_", "true_divide_", "xlogy_"}  # fmt: skip
+RARE = {
+    "abs_", "copysign_", "eq_", "gcd_", "ge_", "gt_", "heaviside_",
+    "lcm_", "le_", "lt_", "ne_", "true_divide_", "xlogy_",
+}  # fmt: skip
 
 
 def test_in_place_forms_of_pointwise_operators_are_pointwise() -> None:

@@ -138,7 +138,8 @@ def test_merging_and_splitting_dimensions() -> None:
         lambda h: h.t().t(), lambda h: h.transpose(0, 1).permute(1, 0), lambda h: h.contiguous().clone(),
         lambda h: h.unflatten(1, (1, -1)).flatten(1), lambda h: torch.stack([h, h], 1).sum(1),
         lambda h: h.expand(3, *h.shape)[0], lambda h: h[...], lambda h: h.movedim(0, 1).movedim(0, 1),
-        lambda h: F.pad(h.unsqueeze(1), (0, 0, 1, 1)).sum(1), lambda h: h.unbind(0)[0].unsqueeze(0).expand(2, -1),
+        lambda h: F.pad(h.unsqueeze(1), (0, 0, 1, 1)).sum(1),
+        lambda h: h.unbind(0)[0].unsqueeze(0).expand(2, -1),
     ],
 )  # fmt: skip
 def test_the_axis_survives(function: Callable[[Tensor], Tensor]) -> None:

@@ -1,4 +1,4 @@
-"""The run itself: the module is left as it was, constants are read, values are looked at when they must be."""
+"""The run itself: the module is left as it was, constants are read, values are looked at if they must be."""
 
 from __future__ import annotations
 
@@ -86,7 +86,9 @@ def test_batch_norm_counters_do_not_move_in_train_mode() -> None:
 
 def test_nothing_is_computed_on_meta_parameters() -> None:
     net = skeleton(Leaky().eval())
-    assert free(trace(net, (torch.empty(5, 4, device="meta"),))) == free(trace(Leaky().eval(), (example(5, 4),)))
+    assert free(trace(net, (torch.empty(5, 4, device="meta"),))) == free(
+        trace(Leaky().eval(), (example(5, 4),))
+    )
 
 
 def test_constants_made_in_forward_are_real() -> None:
@@ -199,7 +201,11 @@ def test_tied_weights_are_one() -> None:
 
 
 def test_inputs_may_be_nested_and_integers() -> None:
-    net = Net(lambda m, pair, scale: m.b(m.a(pair["x"]) * scale + pair["y"][0].sum()), a=nn.Linear(4, 6), b=nn.Linear(6, 3))
+    net = Net(
+        lambda m, pair, scale: m.b(m.a(pair["x"]) * scale + pair["y"][0].sum()),
+        a=nn.Linear(4, 6),
+        b=nn.Linear(6, 3),
+    )
     space = trace(net, ({"x": example(2, 4), "y": [example(3)]}, 2))
     assert free(space) == {"a": 6}
 

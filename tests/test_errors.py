@@ -1,0 +1,42 @@
+"""The error tree: exit codes, hints, nearest names."""
+
+from __future__ import annotations
+
+import pytest
+
+from prunecli import errors
+
+
+@pytest.mark.parametrize(
+    ("kind", "code"),
+    [
+        (errors.UsageError, 2), (errors.InputError, 3), (errors.ImpossibleError, 4), (errors.OutputError, 5),
+    ],
+)  # fmt: skip
+def test_every_error_has_its_exit_code(kind: type[errors.PruneError], code: int) -> None:
+    error = kind("what was found", "what to type")
+    assert error.exit_code == code
+    assert isinstance(error, errors.PruneError)
+    assert (str(error), error.message, error.hint) == ("what was found", "what was found", "what to type")
+    assert kind("alone").hint is None
+
+
+def test_no_two_kinds_share_a_code() -> None:
+    codes = [kind.exit_code for kind in errors.PruneError.__subclasses__()]
+    assert sorted(codes) == sorted(set(codes))
+    assert 1 not in codes and 0 not in codes
+
+
+def test_a_misspelt_name_gets_the_nearest() -> None:
+    error = errors.unknown_name("criterion", "magnitud-l2", ["magnitude-l1", "magnitude-l2", "random"])
+    assert isinstance(error, errors.UsageError)
+    assert error.message == "unknown criterion 'magnitud-l2'"
+    assert error.hint is not None
+    assert error.hint.startswith("did you mean magnitude-l2")
+
+
+def test_a_name_like_no_other_gets_the_list() -> None:
+    error = errors.unknown_name("scheme", "zzz", ["uniform", "local"])
+    assert error.hint == "known: local, uniform"
+    many = errors.unknown_name("network", "zzz", [f"net{i:02}" for i in range(50)])
+    assert many.hint is not None and many.hint.count(",") == 19
