@@ -39,6 +39,9 @@ FORWARD_ERRORS = (RuntimeError, ValueError, AssertionError, IndexError, TypeErro
 def masked(tensors: Mapping[str, Tensor], space: Space, keep: Keep) -> dict[str, Tensor]:
     """``tensors`` with every parameter slice of a removed unit set to zero, in all slots of its group."""
     result = dict(tensors)
+    aliases: dict[object, list[str]] = {}
+    for name, tensor in tensors.items():
+        aliases.setdefault(_place(tensor), []).append(name)
     for group in space.groups:
         if group.name not in keep or len(keep[group.name]) == group.size:
             continue
@@ -48,8 +51,14 @@ def masked(tensors: Mapping[str, Tensor], space: Space, keep: Keep) -> dict[str,
             owner = owners(space.axes[slot.parameter][slot.dim], space.sizes, group.name)
             index = ((owner >= 0) & gone[owner.clamp(min=0)]).nonzero().flatten()
             tensor = result[slot.parameter]
-            result[slot.parameter] = tensor.index_fill(slot.dim, index.to(tensor.device), 0.0)
+            silenced = tensor.index_fill(slot.dim, index.to(tensor.device), 0.0)
+            result.update(dict.fromkeys(aliases[_place(tensors[slot.parameter])], silenced))
     return result
+
+
+def _place(tensor: Tensor) -> object:
+    """Equal for the names of one shared parameter."""
+    return tensor.data_ptr(), tensor.shape, tensor.stride()
 
 
 def patches_for(space: Space, sizes: Mapping[str, int]) -> tuple[AttributePatch, ...]:
@@ -82,6 +91,8 @@ def run(
     def cast(tensor: Tensor) -> Tensor:
         return tensor.detach().to(dtype) if tensor.is_floating_point() else tensor.detach()
 
+    # A copy: swapping tensors in and out loses parameters of a submodule that has two names.
+    module = skeleton(module)
     state = {name: cast(tensor) for name, tensor in tensors.items()}
     with torch.no_grad():
         output = functional_call(module, state, tuple(cast(x) for x in inputs), tie_weights=False)

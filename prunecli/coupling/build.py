@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
+from dataclasses import replace
 from typing import Any
 
 import torch
@@ -35,10 +36,11 @@ def trace(module: nn.Module, inputs: Sequence[Any]) -> Space:
     (auxiliary heads) are traced in train mode as well. Raises whatever forward raises on such inputs.
     """
     recording = Recording()
-    _record(module, inputs, recording)
-    unused = [name for name, _ in module.named_parameters() if name not in recording.used]
-    if unused and not module.training:
-        _record_training(module, inputs, recording)
+    with torch.random.fork_rng(devices=[]):
+        _record(module, inputs, recording)
+        unused = [name for name, _ in module.named_parameters() if name not in recording.used]
+        if unused and not module.training:
+            _record_training(module, inputs, recording)
     return _Builder(module, recording).space()
 
 
@@ -54,8 +56,8 @@ def _record(module: nn.Module, inputs: Sequence[Any], recording: Recording, coun
 
 
 def _looks_at_values(error: Exception) -> bool:
-    text = str(error)
-    return "meta" in text.lower() or "data-dependent" in text
+    text = str(error).lower()
+    return any(words in text for words in ("meta", "data-dependent", "unallocated storage"))
 
 
 def _record_training(module: nn.Module, inputs: Sequence[Any], recording: Recording) -> None:
@@ -91,17 +93,19 @@ class _Builder:
         sizes = {group.name: group.size for group in groups}
         frozen = {group.name: group.frozen for group in groups if group.frozen is not None}
         solution = constraints.solve(self.recording.integers, sizes, self.polynomial, frozen)
+        free = frozenset(sizes) - solution.frozen.keys()
         axes = {
             name: tuple(self.axis(n) for n in nodes) for name, nodes in self.recording.parameter_axes.items()
         }
         tensor_sizes = {
-            name: [self.polynomial(n) for n in nodes] for name, nodes in self.recording.parameter_axes.items()
+            name: [self.polynomial(n).restricted(free, sizes) for n in nodes]
+            for name, nodes in self.recording.parameter_axes.items()
         }
         macs = Polynomial.sum(self._term(term.coefficient, term.nodes) for term in self.recording.costs)
         unique = {name for name, _ in self.module.named_parameters()}
         params = Polynomial.sum(self._term(1, self.recording.parameter_axes[name]) for name in sorted(unique))
         return Space(
-            groups=tuple(_with_reason(group, solution.frozen.get(group.name)) for group in groups),
+            groups=tuple(_informed(group, solution) for group in groups),
             axes=axes,
             bundles=solution.bundles,
             guards=solution.guards,
@@ -171,9 +175,6 @@ class _Builder:
         self.slots[name] = slots
 
     def _groups(self) -> list[Group]:
-        for scaling in self.recording.integers.scalings:
-            for node in constraints.nodes_in(scaling.expression):
-                self.recording.algebra.mark(node, VALUE_CHANGING, scaling.reason)
         result = []
         for name, atom in self.atoms.items():
             kind, marks = _kind(atom), atom.marks or {}
@@ -234,7 +235,10 @@ def _kind(atom: Atom) -> str:
     return next((kind for kind in (HEADS, CONV_GROUPS, NORM_GROUPS) if kind in marks), "channels")
 
 
-def _with_reason(group: Group, reason: str | None) -> Group:
-    if reason is None or group.frozen is not None:
-        return group
-    return Group(group.name, group.size, group.slots, group.kind, reason, group.value_changing)
+def _informed(group: Group, solution: constraints.Solution) -> Group:
+    """``group`` with what the numbers in forward say of it."""
+    return replace(
+        group,
+        frozen=group.frozen or solution.frozen.get(group.name),
+        value_changing=group.value_changing or solution.scaling.get(group.name),
+    )

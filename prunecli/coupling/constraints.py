@@ -33,6 +33,7 @@ class Solution:
     bundles: tuple[Bundle, ...] = ()
     guards: tuple[Guard, ...] = ()
     patches: tuple[Patch, ...] = ()
+    scaling: dict[str, str] = field(default_factory=dict)
 
 
 @dataclass
@@ -81,7 +82,19 @@ class _Solver:
             self.formulas: dict[AttributeKey, Polynomial] = {}
             self._learn()
             if not self.changed:
-                return Solution(self.frozen, self._bundles(), tuple(self.guards), self._patches())
+                return Solution(
+                    self.frozen, self._bundles(), tuple(self.guards), self._patches(), self._scaling()
+                )
+
+    def _scaling(self) -> dict[str, str]:
+        """Groups whose sizes scale values, directly or through an attribute."""
+        result: dict[str, str] = {}
+        for scaling in self.log.scalings:
+            sizes = [self._size(node) for node in nodes_in(scaling.expression)]
+            sizes += [self.formulas[a.key] for a in _attributes(scaling.expression) if a.key in self.formulas]
+            for size in sizes:
+                result |= dict.fromkeys(sorted(size.groups - result.keys()), scaling.reason)
+        return result
 
     def _freeze(self, polynomial: Polynomial, reason: str) -> None:
         for name in sorted(polynomial.groups - self.frozen.keys()):

@@ -19,7 +19,7 @@ from torch.nn import functional as F  # noqa: N812  (the name everybody uses)
 from prunecli.coupling.algebra import Node, concat, is_pinned, normal
 from prunecli.coupling.integers import TracedInt
 from prunecli.coupling.operators import VALUE_CHANGING, freeze_heads
-from prunecli.coupling.recording import Recording, numbers_in
+from prunecli.coupling.recording import Recording, empty_stand_in, numbers_in
 
 Handler = Callable[[Recording, Any, tuple[Any, ...], dict[str, Any]], Any]
 HANDLERS: dict[Any, Handler] = {}
@@ -327,7 +327,7 @@ def attention(recording: Recording, func: Any, args: tuple[Any, ...], kwargs: di
     if not query.is_meta:
         result = func(*args, **kwargs)
     else:
-        result = query.new_empty((*query.shape[:-1], value.shape[-1]))
+        result = empty_stand_in((*query.shape[:-1], value.shape[-1]), query)
     recording.set_axes(result, [normal(node) for node in (*q[:-1], v[-1])])
     return result
 
@@ -364,12 +364,14 @@ def multi_head_attention(
     recording.role(given.get("in_proj_bias"), "bias")
     recording.role(given["out_proj_weight"], "out", "in")
     recording.role(given.get("out_proj_bias"), "bias")
-    result = func(*[int(a) if type(a) is TracedInt else a for a in args],
-                  **{k: int(a) if type(a) is TracedInt else a for k, a in kwargs.items()})  # fmt: skip
+    plain_args = tuple(int(a) if type(a) is TracedInt else a for a in args)
+    plain_kwargs = {k: int(a) if type(a) is TracedInt else a for k, a in kwargs.items()}
+    result = _by_function(recording, func, plain_args, plain_kwargs)
     features = recording.axes(given["query"])[-1]
     inner = recording.axes(given["out_proj_weight"])[1]
     recording.pair(given["embed_dim_to_check"], features)
-    recording.integers.same_size(features, inner)
+    for axis in (inner, *(recording.axes(weight)[0] for weight in inputs if separate)):
+        recording.integers.same_size(features, axis)
     pair = recording.algebra.factor(inner, int(given["num_heads"]))
     if pair is not None:
         recording.pair(given["num_heads"], pair[0])

@@ -6,6 +6,9 @@ is used as the size of an axis, the two are paired (:meth:`IntegerLog.demand`); 
 comparison is remembered (:meth:`IntegerLog.compare`); when it only scales values (``head_size ** -0.5``),
 removing indices changes values (:meth:`IntegerLog.scales`); when it goes somewhere that cannot be followed
 (a division, an unknown function), everything it depends on must keep its value (:meth:`IntegerLog.fix`).
+
+One thing Python does not show: a float on the left (``0.5 * n``) multiplies an ``int`` subclass without
+asking it. Such a scale is noticed only by the masked oracle.
 """
 
 from __future__ import annotations

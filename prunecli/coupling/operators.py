@@ -284,9 +284,9 @@ def softmax(recording: Recording, call: Call) -> None:
 
 
 _REDUCTIONS = {
-    "aten.sum": None,
-    "aten.linalg_vector_norm": None,
-    "aten.norm": None,
+    "aten.sum": "a sum runs over it",
+    "aten.linalg_vector_norm": "a norm runs over it",
+    "aten.norm": "a norm runs over it",
     "aten.mean": "a mean runs over it",
     "aten.amax": "a maximum runs over it",
     "aten.amin": "a minimum runs over it",
@@ -309,7 +309,9 @@ _DIM_POSITION = {"aten.linalg_vector_norm": 2, "aten.norm": 2}
 
 @register_operator(*_REDUCTIONS)
 def reduction(recording: Recording, call: Call) -> None:
-    """Reduced axes disappear. A sum does not see a removed zero; a mean, a maximum or a variance does."""
+    """Reduced axes disappear. A silenced unit need not be zero there (a sigmoid stands between), so even a
+    sum sees whether it is gone.
+    """
     axes = recording.axes(call.args[0])
     dims = call.get(_DIM_POSITION.get(call.name, 1))
     if isinstance(dims, Tensor):
@@ -402,7 +404,13 @@ def grid_sampler(recording: Recording, call: Call) -> None:
 
 def torch_tag_says_pointwise(func: torch._ops.OpOverload) -> bool:
     """Whether torch itself, or our list of what it forgot, calls an operator pointwise."""
-    return torch.Tag.pointwise in func.tags or func.overloadpacket.__name__.rstrip("_") in _FORGOTTEN
+    name = func.overloadpacket.__name__.rstrip("_")
+    if torch.Tag.pointwise in func.tags or name in _FORGOTTEN:
+        return True
+    plain = getattr(torch.ops.aten, name, None) if func.namespace == "aten" else None
+    return plain is not None and any(
+        torch.Tag.pointwise in getattr(plain, overload).tags for overload in plain.overloads()
+    )
 
 
 _FORGOTTEN = frozenset(
@@ -412,7 +420,7 @@ _FORGOTTEN = frozenset(
         "threshold prelu _prelu_kernel clamp clamp_min clamp_max log_sigmoid_forward add mul sub div",
         "clone detach alias _to_copy contiguous lift_fresh lift copy fill zero where masked_fill",
         "native_dropout dropout bernoulli logical_not bitwise_not nan_to_num",
-        "zeros_like ones_like empty_like full_like rand_like randn_like",
+        "rrelu_with_noise zeros_like ones_like empty_like full_like rand_like randn_like",
         "uniform normal random exponential positive",
     )
     for name in line.split()

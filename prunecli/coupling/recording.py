@@ -8,6 +8,7 @@ from typing import Any
 
 import torch
 from torch import Tensor
+from torch.utils._mode_utils import no_dispatch
 
 from prunecli.coupling.algebra import ONE, Algebra, Node, fixed, fresh, is_pinned
 from prunecli.coupling.integers import IntegerLog, TracedInt
@@ -129,6 +130,12 @@ def numbers_in(value: Any) -> list[TracedInt]:
     if isinstance(value, slice):
         return [number for item in (value.start, value.stop, value.step) for number in numbers_in(item)]
     return []
+
+
+def empty_stand_in(shape: Sequence[int], like: Tensor) -> Tensor:
+    """A meta tensor that comes from no operator, so the rules do not see it made."""
+    with no_dispatch():
+        return torch.empty(tuple(shape), dtype=like.dtype, device="meta")
 
 
 def to_meta(tensor: Tensor) -> Tensor:
