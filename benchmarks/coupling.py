@@ -63,10 +63,10 @@ class Run:
 
 
 def prepare_ours() -> Callable[[nn.Module, Tensor], nn.Module]:
-    from prunecli.assembly import all_tensors, put
+    from prunecli.assembly import all_tensors
     from prunecli.coupling import trace
+    from prunecli.proofs import pruned
     from prunecli.selection import Target, choose
-    from prunecli.verify import resized
 
     def work(model: nn.Module, image: Tensor) -> nn.Module:
         space = trace(model, (image,))
@@ -74,7 +74,7 @@ def prepare_ours() -> Callable[[nn.Module, Tensor], nn.Module]:
         choice = choose(
             space, tensors, criterion="magnitude-l2", scheme="local", target=Target("ratio", RATIO)
         )
-        return put(resized(model, space, choice.tensors, choice.plan.keep), choice.tensors)
+        return pruned(model, space, choice.tensors, choice.plan.keep)
 
     return work
 

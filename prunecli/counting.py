@@ -1,8 +1,8 @@
 """MACs as fvcore counts them: one multiply-add is 1.
 
 fvcore is the reported counter, with a handler for attention, which it skips. Where it cannot trace a
-network, torch's ``FlopCounterMode`` stands in, halved (it counts 2 per multiply-add) and without norms and
-pooling; ``Count.counter`` says which.
+network, torch's ``FlopCounterMode`` stands in, halved (it counts 2 per multiply-add), and the caller adds
+what that leaves out; ``Count.counter`` says which.
 """
 
 from __future__ import annotations
@@ -32,14 +32,17 @@ class Count:
     unsupported: dict[str, int]
 
 
-def count(module: nn.Module, inputs: Sequence[Any]) -> Count:
-    """Count ``module(*inputs)``. ``inputs`` are real tensors; the module is run once, as it is."""
+def count(module: nn.Module, inputs: Sequence[Any], left_out: int = 0) -> Count:
+    """Count ``module(*inputs)``. ``inputs`` are real tensors; the module is run once, as it is.
+
+    ``left_out`` is what torch's counter does not see (norms, pooling, resizing), added where it stands in.
+    """
     with warnings.catch_warnings(), _quiet_fast_path():
         warnings.simplefilter("ignore")
         try:
             return _by_fvcore(module, tuple(inputs))
         except (RuntimeError, TypeError, ValueError, AttributeError, NotImplementedError):
-            return _by_torch(module, tuple(inputs))
+            return _by_torch(module, tuple(inputs), left_out)
 
 
 def _by_fvcore(module: nn.Module, inputs: tuple[Any, ...]) -> Count:
@@ -59,7 +62,7 @@ def _attention(inputs: list[Any], outputs: list[Any]) -> int:
     return int(prod(query[:-2]) * query[-2] * key[-2] * (query[-1] + value[-1]))
 
 
-def _by_torch(module: nn.Module, inputs: tuple[Any, ...]) -> Count:
+def _by_torch(module: nn.Module, inputs: tuple[Any, ...], left_out: int) -> Count:
     from torch.utils.flop_counter import FlopCounterMode
 
     with torch.no_grad(), FlopCounterMode(display=False) as counter:
@@ -69,7 +72,8 @@ def _by_torch(module: nn.Module, inputs: tuple[Any, ...]) -> Count:
         "" if name in ("Global", root) else name.removeprefix(f"{root}."): sum(flops.values()) // 2
         for name, flops in counter.get_flop_counts().items()
     }
-    return Count(counter.get_total_flops() // 2, by_module, "torch", {})
+    total = counter.get_total_flops() // 2 + left_out
+    return Count(total, by_module | {"": total}, "torch", {})
 
 
 @contextmanager

@@ -16,10 +16,11 @@ from pathlib import Path
 from torch import Tensor, get_num_threads, set_num_threads
 
 from prunecli.checkpoint.specs import InputSpec
+from prunecli.proofs import relative_error
 from prunecli.report.model import Proof
-from prunecli.verify import relative_error
 
 RELOAD = "reload in a fresh process"
+RELOAD_HERE = "reload in this process"
 TOLERANCE = 1e-4
 
 
@@ -73,16 +74,15 @@ def _compared(answer: Path, expected: Sequence[Tensor] | None) -> Proof:
 def _serve() -> None:
     from safetensors.torch import save_file
 
-    from prunecli.assembly import all_tensors
     from prunecli.inputs import make
     from prunecli.loading import load
-    from prunecli.verify import run
+    from prunecli.proofs import run
 
     request = json.load(sys.stdin)
     set_num_threads(request["threads"])
     specs = [InputSpec.from_json(item, "inputs") for item in request["inputs"]]
     module = load(request["path"], arch=request["arch"])
-    outputs = run(module, all_tensors(module), make(specs))
+    outputs = run(module, make(specs))
     save_file({str(i): t.clone().contiguous() for i, t in enumerate(outputs)}, request["answer"])
 
 

@@ -94,6 +94,13 @@ def resize_module(
             raise InputError(f"the recipe gives '{name}' {len(shape)} dimensions, the network {old.dim()}")
         if tuple(old.shape) != tuple(shape):
             _replace(module, name, old, tuple(shape), shared)
+    return apply_patches(module, patches)
+
+
+def apply_patches(module: nn.Module, patches: Iterable[AttributePatch]) -> nn.Module:
+    """Set ``patches`` on ``module``, in place. Raises ``InputError`` for one that is not a size of the
+    network.
+    """
     for patch in patches:
         _apply(module, patch)
     return module

@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+import inspect
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -14,7 +15,7 @@ from prunecli import inputs as input_room
 from prunecli.assembly import all_tensors
 from prunecli.checkpoint.reading import read, require_finite
 from prunecli.checkpoint.specs import InputSpec, Scalar
-from prunecli.errors import InputError, UsageError
+from prunecli.errors import InputError, UsageError, unknown_name
 from prunecli.networks.resolving import resolve
 from prunecli.report.model import Input, NetworkFacts, Source
 
@@ -57,9 +58,43 @@ def open_dense(
         dense = _from_module(model_or_path, example_inputs, arch, arch_args or {}, inputs)
     else:
         dense = _from_path(model_or_path, example_inputs, arch, arch_args or {}, inputs)
-    if not any(True for _ in dense.module.parameters()):
+    _require_followable(dense.module)
+    return replace(dense, specs=_in_order(dense.module, dense.specs))
+
+
+def _require_followable(module: nn.Module) -> None:
+    if not any(True for _ in module.parameters()):
         raise InputError("the network has no parameters")
-    return dense
+    for path, child in module.named_modules():
+        if isinstance(child, torch.jit.ScriptModule):
+            where = f"submodule '{path}'" if path else "the network"
+            raise InputError(
+                f"{where} is TorchScript, which cannot be resized", "give the nn.Module it came from"
+            )
+        if isinstance(child, (nn.DataParallel, nn.parallel.DistributedDataParallel)):
+            raise InputError(f"the network is wrapped in {type(child).__name__}", "give model.module")
+
+
+def _in_order(module: nn.Module, specs: Sequence[InputSpec]) -> tuple[InputSpec, ...]:
+    """Named inputs at the positions where ``forward`` takes them. Raises ``UsageError`` for one it does not
+    take.
+    """
+    named = {spec.name: spec for spec in specs if spec.name is not None}
+    if not named:
+        return tuple(specs)
+    parameters = list(inspect.signature(module.forward).parameters)
+    for name in named:
+        if name not in parameters:
+            raise unknown_name("input", name, parameters)
+    unnamed = iter(spec for spec in specs if spec.name is None)
+    ordered = [named.get(parameter) or next(unnamed, None) for parameter in parameters]
+    given = ordered[: max(i for i, spec in enumerate(ordered) if spec is not None) + 1]
+    missing = [name for name, spec in zip(parameters, given, strict=False) if spec is None]
+    if missing:
+        raise UsageError(
+            f"--input names no size for '{missing[0]}'", "inputs that come before a named one are needed too"
+        )
+    return tuple(spec for spec in given if spec is not None)
 
 
 def _from_path(
@@ -74,12 +109,13 @@ def _from_path(
     network = resolve(checkpoint.tensors, arch=arch, arguments=arguments, inputs=inputs)
     specs = network.inputs if example is None else input_room.describe(input_room.as_tuple(example))
     source = Source(Path(path).name, checkpoint.digest, checkpoint.layout, checkpoint.dropped)
-    facts = NetworkFacts(network.spec, dict(network.arguments), network.assumed, network.notes)
     own_code = arch is not None and not _is_registry(arch)
+    spec = Path(network.spec).name if own_code else network.spec
+    facts = NetworkFacts(spec, dict(network.arguments), network.assumed, network.notes)
     return Dense(
         module=network.module,
         specs=specs,
-        arch=Path(network.spec).name if own_code else network.spec,
+        arch=spec,
         arguments=network.arguments,
         given_arch=arch if own_code else None,
         source=source,

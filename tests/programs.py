@@ -20,8 +20,8 @@ from torch.utils.flop_counter import FlopCounterMode
 
 from prunecli.assembly import all_tensors
 from prunecli.coupling.space import Bundle, Space
+from prunecli.proofs import Keep, Subject, masked, pruned, relative_error
 from prunecli.surgery import cut
-from prunecli.verify import Keep, Subject, masked, relative_error, resized
 
 BATCH = 2
 LARGEST = 600
@@ -646,7 +646,7 @@ class Trial:
 
     def pruned(self, keep: Keep) -> tuple[nn.Module, dict[str, Tensor]]:
         tensors = cut(self.tensors, self.space, keep)
-        return resized(self.program, self.space, tensors, keep).eval(), tensors
+        return pruned(self.program, self.space, tensors, keep).eval(), tensors
 
     def error(self, keep: Keep) -> float:
         """The masked oracle."""

@@ -1,4 +1,4 @@
-"""Copies without storage, and tensors put in place by name."""
+"""The same structure around other tensors."""
 
 from __future__ import annotations
 
@@ -6,7 +6,7 @@ import pytest
 import torch
 from torch import Tensor, nn
 
-from prunecli.assembly import all_tensors, evaluating, put, skeleton
+from prunecli.assembly import all_tensors, evaluating, rebuilt, skeleton
 
 
 class Net(nn.Module):
@@ -46,27 +46,38 @@ def test_a_skeleton_has_no_storage_and_the_same_structure() -> None:
     assert not any(tensor.is_meta for tensor in all_tensors(net).values())
 
 
-def test_put_into_a_skeleton_gives_the_same_network() -> None:
+def test_rebuilt_around_its_own_tensors_is_the_same_network() -> None:
     net, x = Net().eval(), torch.randn(3, 4)
-    copy = put(skeleton(net), all_tensors(net))
+    copy = rebuilt(net, all_tensors(net))
     assert torch.equal(copy(x), net(x))
     assert copy.embed.weight is copy.head.weight
     assert list(copy.state_dict()) == list(net.state_dict())
     assert not copy.embed.weight.requires_grad
     assert "table" not in copy.state_dict()
+    assert copy.norm is not net.norm
 
 
-def test_put_takes_other_sizes() -> None:
+def test_rebuilt_takes_other_sizes() -> None:
     net = nn.Sequential(nn.Linear(4, 6), nn.Linear(6, 2))
     smaller = {"0.weight": torch.ones(3, 4), "0.bias": torch.ones(3), "1.weight": torch.ones(2, 3)}
-    put(net, {**all_tensors(net), **smaller})
-    assert net(torch.ones(1, 4)).shape == (1, 2)
-    assert isinstance(net[0].weight, nn.Parameter)
+    copy = rebuilt(net, {**all_tensors(net), **smaller})
+    assert copy(torch.ones(1, 4)).shape == (1, 2)
+    assert isinstance(copy[0].weight, nn.Parameter)
+    assert net[0].weight.shape == (6, 4)
 
 
-def test_put_needs_every_tensor() -> None:
+def test_rebuilt_needs_every_tensor() -> None:
     with pytest.raises(KeyError, match="bias"):
-        put(nn.Linear(2, 2), {"weight": torch.ones(2, 2)})
+        rebuilt(nn.Linear(2, 2), {"weight": torch.ones(2, 2)})
+
+
+def test_submodules_with_two_names_and_cached_tensors_are_copied() -> None:
+    net = nn.Sequential(nn.Linear(4, 4), nn.ReLU())
+    net.again = net[0]
+    net.cache = net[0].weight * 2  # not a leaf: deepcopy refuses it
+    copy = rebuilt(net, all_tensors(net))
+    assert copy.again is copy[0]
+    assert torch.equal(copy.cache, net.cache)
 
 
 @pytest.mark.parametrize("fails", [False, True])

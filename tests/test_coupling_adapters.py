@@ -8,8 +8,8 @@ from torch import nn
 from tracing import Net, check, example, half, patches
 
 from prunecli.coupling.adapters import DESCRIPTIONS, register_description
+from prunecli.proofs import pruned
 from prunecli.surgery import cut
-from prunecli.verify import resized
 
 
 def test_layers_say_their_new_sizes() -> None:
@@ -43,12 +43,16 @@ def test_what_is_printed_is_what_is_there() -> None:
     )
     space = check(net.eval(), 2, 3, 2, 2)
     tensors = cut({**dict(net.named_parameters()), **dict(net.named_buffers())}, space, half(space))
-    pruned = resized(net, space, tensors, half(space))
-    assert (pruned[0].in_channels, pruned[0].out_channels) == (3, pruned[0].weight.shape[0]) == (3, 4)
-    assert pruned[1].num_features == len(pruned[1].running_mean) == 4
-    assert (pruned[2].out_channels, pruned[2].in_channels) == tuple(pruned[2].weight.shape[:2])
-    assert pruned[4].in_features == pruned[4].weight.shape[1]
-    assert "in_features=12" in repr(pruned[4])
+    smaller_net = pruned(net, space, tensors, half(space))
+    assert (
+        (smaller_net[0].in_channels, smaller_net[0].out_channels)
+        == (3, smaller_net[0].weight.shape[0])
+        == (3, 4)
+    )
+    assert smaller_net[1].num_features == len(smaller_net[1].running_mean) == 4
+    assert (smaller_net[2].out_channels, smaller_net[2].in_channels) == tuple(smaller_net[2].weight.shape[:2])
+    assert smaller_net[4].in_features == smaller_net[4].weight.shape[1]
+    assert "in_features=12" in repr(smaller_net[4])
 
 
 def test_embeddings_and_attention() -> None:

@@ -31,8 +31,8 @@ from prunecli.coupling.algebra import (
     product,
 )
 from prunecli.coupling.axes import Axis, Concat, Product, groups_in, kept_indices
+from prunecli.proofs import masked, pruned, relative_error
 from prunecli.surgery import cut
-from prunecli.verify import masked, relative_error, resized
 
 PROGRAMS, CHUNKS = 2000, 8
 TOLERANCE = 1e-9
@@ -415,7 +415,7 @@ def wrong_cut(case: Trial, name: str, axes: tuple[Axis, ...], wrong: dict[int, T
     tensors[name] = tensor
     wanted = outputs(case.program, masked(case.tensors, case.space, keep), case.x)
     try:
-        found = outputs(resized(case.program, case.space, tensors, keep).eval(), tensors, case.x)
+        found = outputs(pruned(case.program, case.space, tensors, keep).eval(), tensors, case.x)
     except RuntimeError:
         return float("inf")
     return relative_error(wanted, found)

@@ -17,8 +17,8 @@ from prunecli.counting import count
 from prunecli.coupling import trace
 from prunecli.coupling.space import Space
 from prunecli.networks import build
+from prunecli.proofs import pruned
 from prunecli.surgery import cut
-from prunecli.verify import resized
 
 
 @dataclass(frozen=True)
@@ -90,17 +90,12 @@ def test_the_cost_polynomial_is_what_fvcore_counts(name: str) -> None:
     keep = half(space)
     tensors = {**dict(module.named_parameters()), **dict(module.named_buffers())}
     smaller = cut(tensors, space, keep)
-    pruned = resized(module, space, smaller, keep)
-    pruned.load_state_dict(smaller, strict=False, assign=True)
-    for path, buffer in smaller.items():
-        owner, _, leaf = path.rpartition(".")
-        if leaf in pruned.get_submodule(owner)._buffers:
-            pruned.get_submodule(owner)._buffers[leaf] = buffer
+    network = pruned(module, space, smaller, keep)
     sizes = {**space.sizes, **{group: len(kept) for group, kept in keep.items()}}
     assert space.macs.value(space.sizes) == count(module, (x,)).total
-    assert space.macs.value(sizes) == count(pruned.eval(), (x,)).total
+    assert space.macs.value(sizes) == count(network, (x,)).total
     assert space.params.value(space.sizes) == sum(p.numel() for p in module.parameters())
-    assert space.params.value(sizes) == sum(p.numel() for p in pruned.parameters())
+    assert space.params.value(sizes) == sum(p.numel() for p in network.parameters())
 
 
 @pytest.mark.parametrize("name", ["resnet18", "mobilenet_v3_small", "shufflenet_v2_x0_5", "swin_t"])
@@ -165,8 +160,7 @@ def test_spaces_know_their_costs_without_a_second_trace() -> None:
     space = trace(module, (x,))
     keep = half(space)
     tensors = {**dict(module.named_parameters()), **dict(module.named_buffers())}
-    pruned = resized(module, space, cut(tensors, space, keep), keep).eval()
-    again = trace(pruned, (x,))
+    again = trace(pruned(module, space, cut(tensors, space, keep), keep), (x,))
     smaller = space.resized({name: len(kept) for name, kept in keep.items()})
     assert again.sizes == smaller.sizes
     assert again.macs == space.macs

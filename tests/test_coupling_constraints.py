@@ -14,7 +14,7 @@ from prunecli.coupling.constraints import Solution, balance, nodes_in, solve
 from prunecli.coupling.cost import Polynomial
 from prunecli.coupling.integers import IntegerLog
 from prunecli.coupling.space import Guard, Member, Patch
-from prunecli.verify import FORWARD_ERRORS, Subject
+from prunecli.proofs import FORWARD_ERRORS, Subject
 
 
 class Case:

@@ -50,7 +50,7 @@ def test_costs_are_noted_only_while_counting() -> None:
     recording.cost(3, [node])
     recording.counting = False
     recording.cost(4, [node])
-    assert recording.costs == [CostTerm(3, (node,))]
+    assert recording.costs == [CostTerm(3, (node,), True)]
 
 
 def test_a_plain_number_pins_and_a_traced_one_demands() -> None:

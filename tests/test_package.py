@@ -19,7 +19,7 @@ def test_every_name_is_there(name: str) -> None:
 
 
 def test_the_module_verify_does_not_hide_the_function() -> None:
-    assert isinstance(importlib.import_module("prunecli.verify"), ModuleType)
+    assert isinstance(importlib.import_module("prunecli.proofs"), ModuleType)
     assert not isinstance(prunecli.verify, ModuleType)
 
 

@@ -57,7 +57,6 @@ def test_a_factory_of_the_users_own_is_named_without_its_folder(tmp_path: Path) 
     assert dict(dense.arguments) == {"width": 5}
 
 
-@pytest.mark.xfail(strict=True, reason="the facts of the network, and so the report, hold the whole path")
 def test_the_facts_of_the_users_own_network_hold_no_path(tmp_path: Path) -> None:
     (tmp_path / "net.py").write_text(OWN_NETWORK)
     torch.save(

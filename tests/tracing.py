@@ -10,7 +10,7 @@ from torch import Tensor, nn
 from prunecli.assembly import all_tensors
 from prunecli.coupling import trace
 from prunecli.coupling.space import Group, Space
-from prunecli.verify import Keep, Subject
+from prunecli.proofs import Keep, Subject
 
 
 class Net(nn.Module):

@@ -101,7 +101,14 @@ class _Builder:
             name: [self.polynomial(n).restricted(free, sizes) for n in nodes]
             for name, nodes in self.recording.parameter_axes.items()
         }
-        macs = Polynomial.sum(self._term(term.coefficient, term.nodes) for term in self.recording.costs)
+        products, others = (
+            Polynomial.sum(
+                self._term(term.coefficient, term.nodes)
+                for term in self.recording.costs
+                if term.is_product is wanted
+            )
+            for wanted in (True, False)
+        )
         unique = {name for name, _ in self.module.named_parameters()}
         params = Polynomial.sum(self._term(1, self.recording.parameter_axes[name]) for name in sorted(unique))
         return Space(
@@ -111,8 +118,9 @@ class _Builder:
             guards=solution.guards,
             patches=(*solution.patches, *descriptive_patches(self.module, tensor_sizes, solution.patches)),
             pinned=tuple(self._pinned(parameters)),
-            macs=macs,
+            macs=products + others,
             params=params,
+            other_macs=others,
             unknown_operators=tuple(self.recording.unknown),
         )
 

@@ -284,7 +284,7 @@ def instance_norm(recording: Recording, func: Any, args: tuple[Any, ...], kwargs
         if isinstance(tensor, Tensor):
             recording.algebra.unify(axes[1], recording.axes(tensor)[0])
             recording.role(tensor, "norm")
-    recording.cost(5 if given.get("weight") is not None else 4, axes)
+    recording.cost(5 if given.get("weight") is not None else 4, axes, is_product=False)
     result = x.clone()
     recording.set_axes(result, [normal(node) for node in axes])
     return result
@@ -294,7 +294,7 @@ def instance_norm(recording: Recording, func: Any, args: tuple[Any, ...], kwargs
 def adaptive_avg_pool2d(
     recording: Recording, func: Any, args: tuple[Any, ...], kwargs: dict[str, Any]
 ) -> Any:
-    recording.cost(1, recording.axes(args[0]))
+    recording.cost(1, recording.axes(args[0]), is_product=False)
     return func(*args, **kwargs)
 
 

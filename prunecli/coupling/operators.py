@@ -161,7 +161,7 @@ def batch_norm(recording: Recording, call: Call) -> None:
     statistics = [t for t in call.args[3:5] if isinstance(t, Tensor)]
     _channel_parameters(recording, axes[1], weight, bias, *statistics)
     _set_first(recording, call, axes)
-    recording.cost(2 if weight is not None else 1, axes)
+    recording.cost(2 if weight is not None else 1, axes, is_product=False)
 
 
 def _set_first(recording: Recording, call: Call, axes: Sequence[Node]) -> None:
@@ -187,7 +187,7 @@ def layer_norm(recording: Recording, call: Call) -> None:
     for node in axes[-count:]:
         recording.algebra.mark(node, VALUE_CHANGING, "a LayerNorm averages over it")
     _set_first(recording, call, axes)
-    recording.cost(5 if call.args[2] is not None else 4, axes)
+    recording.cost(5 if call.args[2] is not None else 4, axes, is_product=False)
 
 
 @register_operator("aten.native_group_norm")
@@ -206,7 +206,7 @@ def group_norm(recording: Recording, call: Call) -> None:
         recording.conv_groups = pair[0]
     _channel_parameters(recording, axes[1], weight, bias)
     _set_first(recording, call, axes)
-    recording.cost(5 if weight is not None else 4, axes)
+    recording.cost(5 if weight is not None else 4, axes, is_product=False)
 
 
 @register_operator("aten.mm")
@@ -384,7 +384,7 @@ def _register_spatial() -> None:
             spatial(recording, call, count)
             if call.name in ("aten.upsample_nearest2d", "aten.upsample_bilinear2d"):
                 scale = 4 if "bilinear" in call.name else 1
-                recording.cost(scale, recording.axes(call.out))
+                recording.cost(scale, recording.axes(call.out), is_product=False)
 
         register_operator(*(f"aten.{name}" for name in names))(rule)
 
@@ -399,7 +399,7 @@ def grid_sampler(recording: Recording, call: Call) -> None:
         recording.algebra.pin(node, "spatial positions")
     tail = [fixed(size, "spatial positions") for size in call.out.shape[2:]]
     recording.set_axes(call.out, [*axes[:2], *tail])
-    recording.cost(4, recording.axes(call.out))
+    recording.cost(4, recording.axes(call.out), is_product=False)
 
 
 def torch_tag_says_pointwise(func: torch._ops.OpOverload) -> bool:

@@ -26,6 +26,7 @@ class CostTerm:
 
     coefficient: int
     nodes: tuple[Node, ...]
+    is_product: bool
 
 
 class Recording:
@@ -91,9 +92,12 @@ class Recording:
             for dim, role in enumerate(roles):
                 self.roles.setdefault((name, dim), role)
 
-    def cost(self, coefficient: int, nodes: Iterable[Node]) -> None:
+    def cost(self, coefficient: int, nodes: Iterable[Node], *, is_product: bool = True) -> None:
+        """Note multiply-adds; ``is_product``: of a convolution or matrix product, which every counter
+        counts.
+        """
         if self.counting:
-            self.costs.append(CostTerm(coefficient, tuple(nodes)))
+            self.costs.append(CostTerm(coefficient, tuple(nodes), is_product))
 
     def pin_all(self, tensors: Iterable[Tensor], reason: str) -> None:
         for tensor in tensors:

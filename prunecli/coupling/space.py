@@ -114,7 +114,8 @@ class Space:
 
     ``axes`` has one expression per dimension of every parameter and buffer, keyed by its state_dict name;
     ``macs`` and ``params`` are polynomials in the group sizes (multiply-adds as fvcore counts them at batch
-    1, and number of parameter elements).
+    1, and number of parameter elements). ``other_macs`` is the share of norms, pooling and resizing in
+    ``macs``.
     """
 
     groups: tuple[Group, ...]
@@ -125,7 +126,7 @@ class Space:
     pinned: tuple[PinnedDim, ...]
     macs: Polynomial
     params: Polynomial
-    layer_macs: Mapping[str, Polynomial] = field(default_factory=dict)
+    other_macs: Polynomial = field(default_factory=lambda: Polynomial({}))
     unknown_operators: tuple[str, ...] = ()
 
     @cached_property

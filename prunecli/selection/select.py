@@ -112,6 +112,10 @@ def _obstacles(space: Space, limits: Limits, scheme: Scheme) -> list[str]:
     if frozen:
         reasons = ", ".join(f"{reason} ({count})" for reason, count in frozen.most_common(3))
         parts.append(f"{frozen.total()} of {len(space.groups)} groups are left whole: {reasons}")
+    if not space.groups:
+        pinned = Counter(pin.reason for pin in space.pinned)
+        reasons = ", ".join(f"{reason} ({count})" for reason, count in pinned.most_common(3))
+        return [f"no dimension of any parameter can lose an index: {reasons}"]
     if scheme.protects and limits.protect > 0:
         parts.append(f"every group keeps {limits.protect:.4g} of its units (--protect)")
     if limits.max_ratio < 1:

@@ -13,15 +13,14 @@ from dataclasses import dataclass
 
 import torch
 from torch import Tensor, nn
-from torch.func import functional_call
 
-from prunecli.assembly import skeleton
+from prunecli.assembly import all_tensors, rebuilt
 from prunecli.checkpoint.recipe import AttributePatch
 from prunecli.coupling.axes import owners
 from prunecli.coupling.recording import tensors_in
 from prunecli.coupling.space import Bundle, Space
 from prunecli.errors import InputError
-from prunecli.loading import resize_module
+from prunecli.loading import apply_patches
 from prunecli.report.model import Proof
 from prunecli.surgery import cut
 
@@ -71,32 +70,23 @@ def patches_for(space: Space, sizes: Mapping[str, int]) -> tuple[AttributePatch,
     )
 
 
-def resized(module: nn.Module, space: Space, tensors: Mapping[str, Tensor], keep: Keep) -> nn.Module:
-    """A copy of ``module`` on the meta device with the shapes of ``tensors`` and the attributes they need."""
-    shapes = {name: tuple(tensor.shape) for name, tensor in tensors.items()}
+def pruned(module: nn.Module, space: Space, tensors: Mapping[str, Tensor], keep: Keep) -> nn.Module:
+    """``module`` around the cut ``tensors``, in eval mode, with the attributes that their sizes need."""
     sizes = {name: len(kept) for name, kept in keep.items()}
-    return resize_module(skeleton(module), shapes, patches_for(space, sizes))
+    return apply_patches(rebuilt(module, tensors), patches_for(space, sizes)).eval()
 
 
-def run(
-    module: nn.Module,
-    tensors: Mapping[str, Tensor],
-    inputs: Sequence[Tensor],
-    dtype: torch.dtype = torch.float32,
-) -> list[Tensor]:
-    """All output tensors of ``module`` with ``tensors`` as its parameters and buffers, floating ones in
-    ``dtype``.
+def run(module: nn.Module, inputs: Sequence[Tensor], dtype: torch.dtype = torch.float32) -> list[Tensor]:
+    """All output tensors of ``module(*inputs)``, everything floating in ``dtype``. The module is not
+    touched.
     """
 
     def cast(tensor: Tensor) -> Tensor:
         return tensor.detach().to(dtype) if tensor.is_floating_point() else tensor.detach()
 
-    # A copy: swapping tensors in and out loses parameters of a submodule that has two names.
-    module = skeleton(module)
-    state = {name: cast(tensor) for name, tensor in tensors.items()}
+    copy = rebuilt(module, {name: cast(tensor) for name, tensor in all_tensors(module).items()})
     with torch.no_grad():
-        output = functional_call(module, state, tuple(cast(x) for x in inputs), tie_weights=False)
-    return tensors_in(output)
+        return tensors_in(copy(*(cast(x) for x in inputs)))
 
 
 def relative_error(wanted: Sequence[Tensor], found: Sequence[Tensor]) -> float:
@@ -155,15 +145,13 @@ class Subject:
 
     def error(self, keep: Keep) -> float:
         """The oracle's relative error for ``keep``. Raises what forward raises."""
-        silenced = masked(self.tensors, self.space, keep)
-        wanted = run(skeleton(self.module).eval(), silenced, self.inputs, self.dtype)
-        return relative_error(wanted, self.output(keep))
+        silenced = rebuilt(self.module, masked(self.tensors, self.space, keep)).eval()
+        return relative_error(run(silenced, self.inputs, self.dtype), self.output(keep))
 
     def output(self, keep: Keep) -> list[Tensor]:
         """Outputs of the network cut to ``keep``. Raises what forward raises."""
         tensors = cut(self.tensors, self.space, keep)
-        network = resized(self.module, self.space, tensors, keep).eval()
-        return run(network, tensors, self.inputs, self.dtype)
+        return run(pruned(self.module, self.space, tensors, keep), self.inputs, self.dtype)
 
     def prove(self, keep: Keep) -> list[Proof]:
         """The masked oracle where it applies, and one run of the finished network."""

@@ -14,9 +14,9 @@ from torch import Tensor, nn
 from prunecli.assembly import all_tensors
 from prunecli.coupling import Space, trace
 from prunecli.errors import InputError
-from prunecli.verify import FORWARD, ORACLE, Subject, masked, patches_for, relative_error, resized, run
+from prunecli.proofs import FORWARD, ORACLE, Subject, masked, patches_for, pruned, relative_error, run
 
-room = import_module("prunecli.verify")
+room = import_module("prunecli.proofs")
 IMAGE = torch.randn(1, 3, 8, 8, generator=torch.Generator().manual_seed(0))
 
 
@@ -148,8 +148,8 @@ def test_attributes_follow_the_sizes() -> None:
     patched = {(p.module, p.attribute): p.value for p in patches_for(space, {by_size(space)[8]: 3})}
     assert all(value == 3 for value in patched.values())
     assert patches_for(space, {}) == ()
-    smaller = resized(module, space, room.cut(all_tensors(module), space, keep), keep)
-    assert smaller[0].weight.is_meta
+    smaller = pruned(module, space, room.cut(all_tensors(module), space, keep), keep)
+    assert smaller[0].out_channels == 3
     assert smaller[0].weight.shape == (3, 3, 3, 3)
     assert module[0].weight.shape == (8, 3, 3, 3)
 
@@ -159,7 +159,7 @@ def test_run_takes_all_outputs_in_the_precision_asked() -> None:
         def forward(self, x: Tensor) -> dict[str, object]:
             return {"a": x, "more": [x.sum(), x.argmax()]}
 
-    outputs = run(Two(), {}, (torch.ones(2),), torch.float64)
+    outputs = run(Two(), (torch.ones(2),), torch.float64)
     assert [tensor.dtype for tensor in outputs] == [torch.float64, torch.float64, torch.int64]
 
 

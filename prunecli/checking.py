@@ -1,0 +1,138 @@
+"""``prune verify``: the proofs, taken again on a written file."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from pathlib import Path
+
+import torch
+from torch import Tensor, nn
+
+from prunecli import __version__
+from prunecli import inputs as input_room
+from prunecli.checkpoint.reading import read
+from prunecli.checkpoint.recipe import Recipe
+from prunecli.clock import Clock
+from prunecli.errors import ImpossibleError, InputError
+from prunecli.fresh import RELOAD_HERE, reload_proof
+from prunecli.loading import load, verify_digests
+from prunecli.measuring import traced
+from prunecli.networks.resolving import resolve
+from prunecli.proofs import FORWARD_ERRORS, Subject, pruned, relative_error, run
+from prunecli.pruning import planned
+from prunecli.report.model import NetworkFacts, Output, Proof, Source, Verification
+from prunecli.selection import Choice
+from prunecli.subjects import MODULE, Dense
+
+
+def verify(
+    path: str | Path,
+    *,
+    against: str | Path | None = None,
+    arch: str | None = None,
+    factory: Callable[..., nn.Module] | None = None,
+) -> Verification:
+    """Check a written file: digests, reload in a fresh process, and with ``against`` the cut itself.
+
+    ``against`` (the dense checkpoint) is cut again by the recorded plan; the masked oracle is taken on that
+    cut, and the file must equal it unless the recipe names what changed its weights since. A failed proof is
+    in the result, not raised; raises ``UsageError`` and ``InputError`` for files that cannot be read as what
+    they should be.
+    """
+    clock = Clock()
+    with clock.stage("digests"):
+        checkpoint = read(path)
+        recipe = checkpoint.recipe
+        if recipe is None:
+            raise InputError(f"'{path}' has no recipe: it was not written by prune run")
+        proofs = [_digest_proof(checkpoint.tensors, recipe)]
+    with clock.stage("reload"):
+        proofs.append(
+            reload_proof(Path(path), recipe.inputs, None, arch)
+            if recipe.arch != MODULE
+            else _reload_here(path, recipe, factory)
+        )
+    source = None
+    if against is not None:
+        with clock.stage("cut again"):
+            source, more = _verify_cut(checkpoint.tensors, recipe, against, arch)
+            proofs += more
+    return Verification(
+        version=__version__,
+        output=Output(Path(path).name, checkpoint.digest, Path(path).stat().st_size),
+        network=NetworkFacts(recipe.arch, dict(recipe.arguments)),
+        proofs=tuple(proofs),
+        against=source,
+        changed_by=recipe.changed_by,
+        timings=clock.seconds,
+    )
+
+
+def _reload_here(path: str | Path, recipe: Recipe, factory: Callable[..., nn.Module] | None) -> Proof:
+    """A file made from a module: no other process can build that, so it is loaded and run in this one."""
+    if factory is None:
+        raise InputError(
+            f"'{Path(path).name}' was made from a module, which its recipe cannot build",
+            "verify(path, factory=f) with f() giving the dense module",
+        )
+    try:
+        outputs = run(load(path, factory=factory), input_room.make(recipe.inputs))
+    except (ImpossibleError, *FORWARD_ERRORS) as error:
+        return Proof(RELOAD_HERE, False, detail=str(error).strip().splitlines()[0][:200])
+    finite = all(bool(tensor.isfinite().all()) for tensor in outputs if tensor.is_floating_point())
+    return Proof(
+        RELOAD_HERE, finite, detail="it runs and its outputs are finite" if finite else "outputs not finite"
+    )
+
+
+def _digest_proof(tensors: Mapping[str, Tensor], recipe: Recipe) -> Proof:
+    try:
+        verify_digests(tensors, recipe)
+    except ImpossibleError as error:
+        return Proof("digests", False, detail=error.message)
+    return Proof("digests", True, detail=f"{len(tensors)} tensors as recorded")
+
+
+def _verify_cut(
+    tensors: Mapping[str, Tensor], recipe: Recipe, against: str | Path, arch: str | None
+) -> tuple[Source, list[Proof]]:
+    dense_file = read(against)
+    network = resolve(
+        dense_file.tensors, arch=arch or recipe.arch, arguments=recipe.arguments, inputs=recipe.inputs
+    )
+    facts = NetworkFacts(network.spec, dict(network.arguments))
+    dense = Dense(network.module, recipe.inputs, recipe.arch, recipe.arguments, arch, None, facts)
+    source = Source(Path(against).name, dense_file.digest, dense_file.layout, dense_file.dropped)
+    same = dense_file.digest == recipe.source_digest
+    detail = "the file it was cut from" if same else "another file than the one it was cut from"
+    proofs = [Proof("source digest", same, detail=detail)]
+    space = traced(dense)
+    choice = planned(space, dense.tensors, recipe.plan)
+    choices = dict.fromkeys(
+        (input_room.smaller(dense.specs, space.macs.value(space.sizes)), tuple(dense.specs))
+    )
+    subject = Subject.open(dense.module, dense.tensors, space, [input_room.make(s) for s in choices])
+    proofs += subject.prove(recipe.plan.keep)
+    proofs.append(_equality_proof(subject, choice, tensors, recipe))
+    return source, proofs
+
+
+def _equality_proof(subject: Subject, choice: Choice, tensors: Mapping[str, Tensor], recipe: Recipe) -> Proof:
+    """The file's tensors are those of the cut, or the recipe says what changed them."""
+    name = "equals the cut"
+    differing = [key for key, tensor in tensors.items() if not _same(tensor, choice.tensors.get(key))]
+    if not differing:
+        return Proof(name, True, 0.0, 0.0, f"all {len(tensors)} tensors, bit for bit")
+    if not recipe.changed_by:
+        return Proof(name, False, detail=f"tensor '{differing[0]}' is not that of the cut")
+    wanted = subject.output({})
+    full = {**choice.tensors, **tensors}
+    found = run(pruned(subject.module, subject.space, full, recipe.plan.keep), subject.inputs)
+    error = relative_error(wanted, found)
+    return Proof(
+        name, True, error, None, f"changed since by {', '.join(recipe.changed_by)}; output error {error:.3g}"
+    )
+
+
+def _same(tensor: Tensor, other: Tensor | None) -> bool:
+    return other is not None and tensor.dtype == other.dtype and torch.equal(tensor, other)

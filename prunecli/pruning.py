@@ -1,0 +1,245 @@
+"""One run of ``prune``: trace, choose, cut, count, prove, and write what was proved."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field, replace
+from pathlib import Path
+from time import perf_counter
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+
+from prunecli import __version__
+from prunecli import inputs as input_room
+from prunecli.assembly import all_tensors, rebuilt
+from prunecli.checkpoint.digests import tensor_digests
+from prunecli.checkpoint.recipe import Recipe
+from prunecli.checkpoint.writing import write
+from prunecli.clock import Clock
+from prunecli.counting import Count
+from prunecli.coupling import Space
+from prunecli.errors import ImpossibleError, InputError
+from prunecli.fresh import RELOAD_HERE, TOLERANCE, reload_proof
+from prunecli.loading import load
+from prunecli.measuring import counted, totals, traced, unknown_operator_notes
+from prunecli.plan import Plan
+from prunecli.proofs import FORWARD_ERRORS, Subject, patches_for, pruned, relative_error, run
+from prunecli.report.model import Goal, Output, Proof, Report, Totals
+from prunecli.report.rows import group_rows, layer_rows, pinned_rows
+from prunecli.selection import Choice, Target
+from prunecli.subjects import MODULE, Dense
+from prunecli.surgery import cut
+
+_MOST_ATTEMPTS = 8
+"""How often groups that fail a proof are frozen and the choice is made again."""
+
+
+@dataclass(frozen=True)
+class Result:
+    """A pruned network. ``model`` is the ordinary class in eval mode, on the CPU; ``plan`` in dense
+    numbering.
+    """
+
+    model: nn.Module
+    report: Report
+    plan: Plan
+    space: Space
+    _dense: Dense = field(repr=False)
+    _recipe: Recipe = field(repr=False)
+
+    def save(self, path: str | Path, *, force: bool = False) -> Report:
+        """Write the network as one safetensors file that :func:`prunecli.load` returns, and the report of
+        it.
+
+        The file is reloaded in a fresh process and its outputs compared before it takes its place. Raises
+        ``UsageError`` if ``path`` exists without ``force``, ``ImpossibleError`` if the reloaded network
+        differs, ``OutputError`` if it cannot be written.
+        """
+        began = perf_counter()
+        proofs: list[Proof] = []
+
+        def check(temporary: Path) -> None:
+            proofs.append(self._reload(temporary))
+            if not proofs[0].passed:
+                raise ImpossibleError(
+                    f"the written file does not reload as the same network: {proofs[0].detail}",
+                    "nothing was written; please report this",
+                )
+
+        digest = write(path, self.model.state_dict(), self._recipe, check=check, force=force)
+        timings = {**self.report.timings, "write and reload": perf_counter() - began}
+        output = Output(Path(path).name, digest, Path(path).stat().st_size)
+        return replace(self.report, output=output, proofs=(*self.report.proofs, *proofs), timings=timings)
+
+    def _reload(self, path: Path) -> Proof:
+        specs = input_room.smaller(self._dense.specs, self.report.after.macs)
+        try:
+            expected = run(self.model, input_room.make(specs))
+        except FORWARD_ERRORS:
+            specs = self._dense.specs
+            expected = run(self.model, input_room.make(specs))
+        if self._recipe.arch == MODULE:
+            # A module handed over in Python cannot be built by another process.
+            module = self._dense.module
+            loaded = load(path, into=rebuilt(module, all_tensors(module)))
+            error = relative_error(expected, run(loaded, input_room.make(specs)))
+            return Proof(RELOAD_HERE, error <= TOLERANCE, error, TOLERANCE, "into a copy of the module")
+        return reload_proof(path, specs, expected, self._dense.given_arch)
+
+
+def planned(space: Space, tensors: Mapping[str, Tensor], plan: Plan) -> Choice:
+    """A plan applied as it is. Raises ``InputError`` if it is not one of this network."""
+    for name in plan.keep:
+        if name not in space.sizes:
+            raise InputError(f"the plan cuts group '{name}', which this network does not have")
+        if plan.dense[name] != space.sizes[name]:
+            raise InputError(
+                f"the plan was made for {plan.dense[name]} units in '{name}', here it has {space.sizes[name]}"
+            )
+    left = space.resized(plan.sizes)
+    broken = [guard.where for guard in space.guards if not guard.holds(left.sizes)]
+    if broken:
+        raise ImpossibleError(f"the plan breaks a size that {broken[0]} relies on")
+    began = perf_counter()
+    after = cut(tensors, space, plan.keep)
+    return Choice(plan, left, after, (), (perf_counter() - began,), 0.0)
+
+
+@dataclass
+class Pruning:
+    """One run: trace, choose, cut, count, prove; groups that fail a proof are frozen and the rest goes on."""
+
+    dense: Dense
+    select: Callable[[Space, Mapping[str, Tensor]], Choice]
+    asked: Target | None
+    tolerance: float
+    options: dict[str, Any]
+    clock: Clock
+    device: torch.device
+
+    def result(self) -> Result:
+        dense = self.dense
+        tensors = {name: tensor.detach().cpu() for name, tensor in dense.tensors.items()}
+        with self.clock.stage("trace"):
+            space = traced(dense)
+        on_device = {name: tensor.to(self.device) for name, tensor in tensors.items()}
+        with self.clock.stage("count"):
+            before = counted(dense, dense.module, space)
+        failed: dict[str, str] = {}
+        for _ in range(_MOST_ATTEMPTS):
+            with self.clock.stage("score, select, cut"):
+                choice = self.select(space.frozen(failed), on_device)
+            with self.clock.stage("prove"):
+                proofs, culprits = self._prove(space, tensors, choice, before.total)
+            if not culprits:
+                break
+            failed |= culprits
+        _require_proved(proofs)
+        after = {name: tensor.cpu() for name, tensor in choice.tensors.items()}
+        model = pruned(dense.module, space, after, choice.plan.keep)
+        with self.clock.stage("count"):
+            after_count = counted(dense, model, choice.space)
+        report = self._report(model, choice, space, before, after_count, proofs, failed)
+        return Result(
+            model,
+            report,
+            choice.plan,
+            choice.space.resized(space.sizes),
+            dense,
+            self._recipe(model, choice, space),
+        )
+
+    def _prove(
+        self, space: Space, tensors: Mapping[str, Tensor], choice: Choice, macs: int
+    ) -> tuple[list[Proof], dict[str, str]]:
+        specs = self.dense.specs
+        choices = dict.fromkeys((input_room.smaller(specs, macs), tuple(specs)))
+        subject = Subject.open(self.dense.module, tensors, space, [input_room.make(s) for s in choices])
+        proofs = subject.prove(choice.plan.keep)
+        if all(proof.passed for proof in proofs):
+            return proofs, {}
+        return proofs, subject.culprits(choice.plan.keep)
+
+    def _recipe(self, model: nn.Module, choice: Choice, space: Space) -> Recipe:
+        state = model.state_dict()
+        digests = tensor_digests(state)
+        source = self.dense.source
+        return Recipe(
+            arch=self.dense.arch,
+            arguments=dict(self.dense.arguments),
+            inputs=tuple(self.dense.specs),
+            shapes={name: tuple(tensor.shape) for name, tensor in state.items()},
+            patches=patches_for(space, choice.plan.sizes),
+            plan=choice.plan,
+            digests=digests,
+            cut_digests=digests,
+            source_digest=source.digest if source else "",
+            options=self.options,
+        )
+
+    def _report(
+        self, model: nn.Module, choice: Choice, space: Space, before: Count, after: Count,
+        proofs: list[Proof], failed: Mapping[str, str],
+    ) -> Report:  # fmt: skip
+        dense = self.dense
+        dense_size, pruned_size = totals(dense.module, before), totals(model, after)
+        goal = self._goal(dense_size, pruned_size, choice)
+        notes = list(choice.notes)
+        if before.counter == "fvcore" and space.macs.value(space.sizes) != before.total:
+            notes.append(
+                f"the cost formula gives {space.macs.value(space.sizes)} MACs, fvcore {before.total}"
+            )
+        notes += unknown_operator_notes(space)
+        return Report(
+            version=__version__,
+            command=(),
+            checkpoint=dense.source,
+            network=dense.facts,
+            inputs=dense.report_inputs,
+            target=goal,
+            before=dense_size,
+            after=pruned_size,
+            counter=before.counter,
+            unsupported=before.unsupported,
+            layers=layer_rows(dense.module, model, before.by_module, after.by_module),
+            groups=group_rows(choice.space.resized(space.sizes), choice.plan.sizes, failed),
+            pinned=pinned_rows(space),
+            steps=choice.step_seconds,
+            timings=dict(self.clock.seconds),
+            proofs=tuple(proofs),
+            options={k: tuple(v) if isinstance(v, list) else v for k, v in self.options.items()},
+            notes=tuple(notes),
+        )
+
+    def _goal(self, before: Totals, after: Totals, choice: Choice) -> Goal:
+        """What was reached, by the reported counter. Raises ``ImpossibleError`` if that is short of the
+        target.
+        """
+        if self.asked is None:
+            return Goal("plan", None, before.macs / max(1, after.macs), self.tolerance, True)
+        kind, asked = self.asked.kind, self.asked.value
+        reached = {
+            "speedup": before.macs / max(1, after.macs),
+            "flops": after.macs / max(1, before.macs),
+            "params": after.params / max(1, before.params),
+            "ratio": choice.reached,
+        }[kind]
+        short = {"speedup": asked / max(reached, 1e-12), "ratio": (1 - reached) / (1 - asked)}.get(
+            kind, reached / asked
+        )
+        if short > 1 + self.tolerance + 1e-9:
+            raise ImpossibleError(
+                f"--{kind} {asked:g} was not reached: {reached:.4g} by {kind} after the cut",
+                "a lower target, a lower --protect, or a higher --tolerance",
+            )
+        return Goal(kind, asked, reached, self.tolerance, True)
+
+
+def _require_proved(proofs: Sequence[Proof]) -> None:
+    failed = next((proof for proof in proofs if not proof.passed), None)
+    if failed is not None:
+        raise ImpossibleError(
+            f"{failed.name} failed: {failed.detail}", "nothing was written; please report this"
+        )
