@@ -13,15 +13,16 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from programs import Trial, countable, flops, outputs, random_keep, random_program
 from torch import Tensor
+from tracing import shape_of
 
 from prunecli.coupling import trace
-from prunecli.coupling.algebra import (
+from prunecli.coupling.algebra import Algebra
+from prunecli.coupling.axes import Axis, Concat, Product, groups_in, kept_indices
+from prunecli.coupling.nodes import (
     ONE,
-    Algebra,
     Atom,
     Cat,
     Node,
-    Prod,
     concat,
     fixed,
     fresh,
@@ -30,7 +31,6 @@ from prunecli.coupling.algebra import (
     normal,
     product,
 )
-from prunecli.coupling.axes import Axis, Concat, Product, groups_in, kept_indices
 from prunecli.proofs import masked, pruned, relative_error
 from prunecli.surgery import cut
 
@@ -43,46 +43,7 @@ def free(node: Node) -> list[int]:
     return [atom.size for atom in leaves(node) if atom.pinned is None]
 
 
-def shape_of(node: Node) -> str:
-    """``node`` as text: ``a3`` an atom, ``#2`` a pinned one; the same atom has the same letter."""
-    names: dict[int, str] = {}
-
-    def text(node: Node) -> str:
-        node = normal(node)
-        if isinstance(node, Atom):
-            if node.pinned is not None:
-                return f"#{node.size}"
-            return names.setdefault(id(node), chr(ord("a") + len(names))) + str(node.size)
-        sign = "*" if isinstance(node, Prod) else "+"
-        return "(" + sign.join(text(child) for child in node.children) + ")"
-
-    return text(node)
-
-
 # ---------------------------------------------------------------------------------------------- by hand
-
-
-def test_a_single_index_can_never_be_removed() -> None:
-    assert fresh(1) is ONE
-    assert is_pinned(fresh(1))
-    assert not is_pinned(fresh(2))
-
-
-def test_the_normal_form_is_flat_and_merges_what_is_pinned() -> None:
-    a = fresh(3)
-    assert shape_of(product([fixed(2, "x"), product([fixed(4, "y"), a]), ONE])) == "(#8*a3)"
-    assert shape_of(concat([fixed(2, "x"), concat([fixed(4, "y"), a]), fixed(0, "empty")])) == "(#6+a3)"
-    assert product([]) is ONE
-    assert product([ONE, a]) is a
-    assert concat([]).size == 0
-
-
-def test_what_gets_pinned_later_is_merged_later() -> None:
-    a, b = fresh(3), fresh(2)
-    node = product([a, fixed(4, "x"), b])
-    assert shape_of(node) == "(a3*#4*b2)"
-    Algebra().pin(a, "now")
-    assert shape_of(node) == "(#12*a2)"
 
 
 def test_an_atom_met_by_a_product_is_that_product() -> None:

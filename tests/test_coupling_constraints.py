@@ -9,10 +9,10 @@ import torch
 from torch import Tensor, nn
 from tracing import Net, check, example, free, half, patches, space_of, strides
 
-from prunecli.coupling.algebra import Algebra, Node, concat, fixed, fresh, leaves, product
-from prunecli.coupling.constraints import Solution, balance, nodes_in, solve
+from prunecli.coupling.constraints import Solution, nodes_in, solve
 from prunecli.coupling.cost import Polynomial
 from prunecli.coupling.integers import IntegerLog
+from prunecli.coupling.nodes import Node, fixed, fresh, leaves, product
 from prunecli.coupling.space import Guard, Member, Patch
 from prunecli.proofs import FORWARD_ERRORS, Subject
 
@@ -139,17 +139,6 @@ def test_nodes_in_an_expression() -> None:
     case = Case(a=12, b=3)
     number = (case.log.size(case["a"]) // case.log.size(case["b"])) * 2 + 1
     assert nodes_in(number.expression) == [case["a"], case["b"]]
-
-
-def test_balancing_pairs_the_parts_of_two_chunks() -> None:
-    """7 + 6 + 1 == 14: one index has no partner and stays, the rest lose units in pairs."""
-    algebra, log = Algebra(), IntegerLog(lambda: "layer")
-    seven, six, whole = fresh(7), fresh(6), fresh(14)
-    log.same_size(concat([seven, six, fixed(1, "x")]), whole)
-    balance(log, algebra)
-    left = [atom.size for node in (seven, six) for atom in leaves(node) if atom.pinned is None]
-    right = [atom.size for atom in leaves(whole) if atom.pinned is None]
-    assert sorted(left) == sorted(right) == [6, 7]
 
 
 # ------------------------------------------------------------------------------------- on networks

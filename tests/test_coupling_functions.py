@@ -11,7 +11,7 @@ from torch.nn import functional as F  # noqa: N812
 from tracing import Net, check, example, free, group_of, patches, reason, space_of, strides
 
 from prunecli.coupling import trace
-from prunecli.coupling.functions import HANDLERS, handles
+from prunecli.coupling.functions import HANDLERS, register_adapter
 
 
 def pair(function: Callable[..., Tensor], size: int, out: int, **members: object) -> Net:
@@ -98,11 +98,6 @@ def test_groups_of_a_depthwise_convolution_by_attribute_and_by_number() -> None:
     assert "plain number 6" in reason(space, "stem.weight")
 
 
-def heads(m: Net, h: Tensor) -> Tensor:
-    batch, tokens, _ = h.shape
-    return h.view(batch, tokens, m.num_heads, -1).transpose(1, 2)
-
-
 class Attention(nn.Module):
     """Hand-written attention whose scale is made of the size of a head."""
 
@@ -132,40 +127,6 @@ def test_hand_written_attention(form: str) -> None:
         assert group.value_changing is None
 
 
-def self_attention(m: Net, x: Tensor) -> Tensor:
-    h = m.stem(x)
-    return m.out(m.attention(h, h, h)[0])
-
-
-def test_multi_head_attention_module() -> None:
-    net = Net(
-        self_attention,
-        stem=nn.Linear(4, 12), attention=nn.MultiheadAttention(12, 3, batch_first=True), out=nn.Linear(12, 2),
-    )  # fmt: skip
-    space = check(net, 2, 5, 4)
-    held = {group.kind: group.size for group in space.groups if group.frozen}
-    assert held["heads"] == 3
-    # embed_dim == heads x head size: three features of the stream for each of a head.
-    assert [sorted(bundle.values()) for bundle in strides(space)] in ([[1, 3]], [[1, 1, 3]])
-    assert ("embed_dim", None) in patches(space, "attention")
-
-
-def test_the_scale_of_fused_attention_changes_values() -> None:
-    def forward(m: Net, x: Tensor) -> Tensor:
-        q, k, v = (heads(m, layer(x)) for layer in (m.q, m.k, m.v))
-        scale = 0.3 if m.fixed else None
-        mixed = F.scaled_dot_product_attention(q, k, v, scale=scale)
-        m.result = mixed
-        return m.v(x)
-
-    for fixed in (True, False):
-        net = Net(
-            forward, q=nn.Linear(4, 12), k=nn.Linear(4, 12), v=nn.Linear(4, 12), num_heads=3, fixed=fixed
-        )
-        marks = {g.value_changing for g in space_of(net, 2, 5, 4).groups if g.size == 4}
-        assert marks == ({None} if fixed else {"attention is scaled by the size of a head"})
-
-
 def test_unknown_uses_of_a_number_keep_its_value() -> None:
     """A size that becomes data cannot be followed."""
     net = Net(
@@ -178,7 +139,7 @@ def test_unknown_uses_of_a_number_keep_its_value() -> None:
 
 def test_handlers_are_registered_once() -> None:
     with pytest.raises(ValueError, match="already has a handler"):
-        handles(torch.chunk)(HANDLERS[torch.chunk])
+        register_adapter(torch.chunk)(HANDLERS[torch.chunk])
 
 
 def test_convolution_over_traced_kernel_attributes_is_untouched() -> None:

@@ -10,7 +10,6 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from prunecli.coupling.algebra import fresh
 from prunecli.coupling.integers import (
     Attribute,
     Expression,
@@ -21,6 +20,7 @@ from prunecli.coupling.integers import (
     TracedInt,
     expression_of,
 )
+from prunecli.coupling.nodes import fresh
 
 
 @pytest.fixture

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
-from prunecli.coupling.algebra import fresh, is_pinned
+from prunecli.coupling.nodes import fresh, is_pinned
 from prunecli.coupling.recording import CONSTANT, CostTerm, Recording, numbers_in, tensors_in, to_meta
 
 

@@ -9,6 +9,7 @@ from torch import Tensor, nn
 
 from prunecli.assembly import all_tensors
 from prunecli.coupling import trace
+from prunecli.coupling.nodes import Atom, Node, Prod, normal
 from prunecli.coupling.space import Group, Space
 from prunecli.proofs import Keep, Subject
 
@@ -107,3 +108,19 @@ def patches(space: Space, module: str) -> Mapping[tuple[str, int | None], int]:
 
 def named(groups: Sequence[Group]) -> list[str]:
     return [group.name for group in groups]
+
+
+def shape_of(node: Node) -> str:
+    """``node`` as text: ``a3`` an atom, ``#2`` a pinned one; the same atom has the same letter."""
+    names: dict[int, str] = {}
+
+    def text(node: Node) -> str:
+        node = normal(node)
+        if isinstance(node, Atom):
+            if node.pinned is not None:
+                return f"#{node.size}"
+            return names.setdefault(id(node), chr(ord("a") + len(names))) + str(node.size)
+        sign = "*" if isinstance(node, Prod) else "+"
+        return "(" + sign.join(text(child) for child in node.children) + ")"
+
+    return text(node)

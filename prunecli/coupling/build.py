@@ -11,9 +11,10 @@ from torch import Tensor, nn
 
 from prunecli.coupling import constraints
 from prunecli.coupling.adapters import descriptive_patches
-from prunecli.coupling.algebra import Atom, Cat, Node, leaves, normal
 from prunecli.coupling.axes import Axis, Concat, Fixed, Product, Units
+from prunecli.coupling.balance import balance
 from prunecli.coupling.cost import Polynomial
+from prunecli.coupling.nodes import Atom, Cat, Node, leaves, normal
 from prunecli.coupling.operators import CONV_GROUPS, HEADS, NORM_GROUPS, VALUE_CHANGING
 from prunecli.coupling.recording import Recording
 from prunecli.coupling.space import Group, PinnedDim, Role, Slot, Space
@@ -86,7 +87,7 @@ class _Builder:
 
     def space(self) -> Space:
         parameters = dict(self.module.named_parameters(remove_duplicate=False))
-        constraints.balance(self.recording.integers, self.recording.algebra)
+        balance(self.recording.integers, self.recording.algebra)
         self._pin_unused(parameters)
         self._collect_slots(parameters)
         groups = self._groups()

@@ -3,8 +3,8 @@
 An attribute that names the size of an axis is *patched* to the axis's new size. An expression that names it
 becomes an equality of polynomials in the group sizes. It holds for the dense network, so a linear one is a
 statement about how many units are *removed*: two groups lose units in a fixed proportion, and form a
-*bundle*. Sums are made into such pairs before groups are named (:func:`balance`); what cannot be solved that
-way freezes the groups it speaks of.
+*bundle*. Sums are made into such pairs before groups are named (:mod:`prunecli.coupling.balance`); what
+cannot be solved that way freezes the groups it speaks of.
 """
 
 from __future__ import annotations
@@ -14,9 +14,9 @@ from dataclasses import dataclass, field
 from fractions import Fraction
 from math import gcd, lcm
 
-from prunecli.coupling.algebra import Algebra, Atom, Cat, Node, leaves, normal
 from prunecli.coupling.cost import Polynomial, exact_quotient
 from prunecli.coupling.integers import Attribute, Expression, IntegerLog, Literal, Operation, SizeOf
+from prunecli.coupling.nodes import Node
 from prunecli.coupling.space import Bundle, Guard, Member, Patch
 
 Sizes = Mapping[str, int]
@@ -293,68 +293,3 @@ def _proportions(difference: Polynomial, sizes: Sizes) -> list[tuple[str, str, F
         minus.remove(partner)
         pairs.append((name, partner[0], Fraction(partner[1], coefficient)))
     return None if minus else pairs
-
-
-def balance(log: IntegerLog, algebra: Algebra) -> None:
-    """Split atoms until every stated equality of sizes is one of pairs of equally large atoms.
-
-    ``7 + 6 + 1 == 14`` (the halves of a shuffled concatenation) becomes ``7 == 7``, ``6 == 6`` and one index
-    that stays, so both halves can lose units together. Equalities that are not linear in their atoms are
-    left to :func:`solve`.
-    """
-    for _ in range(len(log.equalities) + 1):
-        changed = [_balance(algebra, left, right) for left, right, _ in log.equalities]
-        if not any(changed):
-            return
-
-
-def _balance(algebra: Algebra, left: Node, right: Node) -> bool:
-    counts: dict[Atom, int] = {}
-    for node, sign in ((left, 1), (right, -1)):
-        linear = _linear(node)
-        if linear is None:
-            return False
-        for atom, coefficient in linear:
-            counts[atom] = counts.get(atom, 0) + sign * coefficient
-    changed = False
-    for coefficient in sorted({abs(c) for c in counts.values() if c}):
-        plus = [atom for atom, c in counts.items() if c == coefficient]
-        minus = [atom for atom, c in counts.items() if c == -coefficient]
-        if len(plus) != 1 or len(minus) != 1 or plus[0].size != minus[0].size:
-            changed |= _align(algebra, plus, minus)
-    return changed
-
-
-def _align(algebra: Algebra, plus: list[Atom], minus: list[Atom]) -> bool:
-    """Pair equal sizes, then split the larger of two unequal atoms; what has no partner stays whole."""
-    rest = list(minus)
-    unpaired = []
-    for atom in plus:
-        partner = next((other for other in rest if other.size == atom.size), None)
-        if partner is None:
-            unpaired.append(atom)
-        else:
-            rest.remove(partner)
-    if unpaired and rest:
-        first, second = unpaired[0], rest[0]
-        larger, size = (first, second.size) if first.size > second.size else (second, first.size)
-        algebra.split(larger, size)
-        return True
-    for atom in (*unpaired, *rest):
-        algebra.pin(atom, "it has no counterpart in the other of two chunks of equal size")
-    return bool(unpaired or rest)
-
-
-def _linear(node: Node) -> list[tuple[Atom, int]] | None:
-    """The size of ``node`` as a sum of coefficient x atom over its unpinned atoms, or None."""
-    node = normal(node)
-    if isinstance(node, Atom):
-        return [] if node.pinned is not None else [(node, 1)]
-    if isinstance(node, Cat):
-        parts = [_linear(child) for child in node.children]
-        return (
-            None if any(part is None for part in parts) else [term for part in parts for term in part or ()]
-        )
-    free = [child for child in node.children if any(atom.pinned is None for atom in leaves(child))]
-    inner = _linear(free[0]) if len(free) == 1 else None
-    return None if inner is None else [(atom, c * (node.size // free[0].size)) for atom, c in inner]

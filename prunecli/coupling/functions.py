@@ -1,4 +1,4 @@
-"""What has to be seen above the operators: numbers written in ``forward``, roles of parameters, attention.
+"""What has to be seen above the operators: numbers written in ``forward``, roles of parameters.
 
 A handler has the form ``handler(recording, func, args, kwargs)`` and returns what the function returns. It
 runs the function (whose operators are then seen by the rules) and pairs the numbers it was given with the
@@ -16,16 +16,15 @@ import torch
 from torch import Tensor
 from torch.nn import functional as F  # noqa: N812  (the name everybody uses)
 
-from prunecli.coupling.algebra import Node, concat, is_pinned, normal
 from prunecli.coupling.integers import TracedInt
-from prunecli.coupling.operators import VALUE_CHANGING, freeze_heads
-from prunecli.coupling.recording import Recording, empty_stand_in, numbers_in
+from prunecli.coupling.nodes import concat, is_pinned, normal
+from prunecli.coupling.recording import Recording, numbers_in
 
 Handler = Callable[[Recording, Any, tuple[Any, ...], dict[str, Any]], Any]
 HANDLERS: dict[Any, Handler] = {}
 
 
-def handles(*functions: Any) -> Callable[[Handler], Handler]:
+def register_adapter(*functions: Any) -> Callable[[Handler], Handler]:
     """Register a handler for functions as ``__torch_function__`` names them. Duplicates raise
     ``ValueError``.
     """
@@ -50,12 +49,12 @@ def plain(recording: Recording, func: Any, args: tuple[Any, ...], kwargs: dict[s
     return func(*args, **kwargs)
 
 
-@handles(torch.Tensor.shape.__get__)  # type: ignore[attr-defined]
+@register_adapter(torch.Tensor.shape.__get__)  # type: ignore[attr-defined]
 def shape(recording: Recording, func: Any, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
     return _traced_size(recording, args[0], func(*args))
 
 
-@handles(torch.Tensor.size)
+@register_adapter(torch.Tensor.size)
 def size(recording: Recording, func: Any, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
     if len(args) == 1 and not kwargs:
         return _traced_size(recording, args[0], func(*args))
@@ -63,7 +62,7 @@ def size(recording: Recording, func: Any, args: tuple[Any, ...], kwargs: dict[st
     return _traced_size(recording, args[0], args[0].shape)[dim]
 
 
-@handles(torch.Tensor.numel, torch.numel)
+@register_adapter(torch.Tensor.numel, torch.numel)
 def numel(recording: Recording, func: Any, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
     return math.prod(_traced_size(recording, args[0], args[0].shape))
 
@@ -87,7 +86,7 @@ def _flat(arguments: Sequence[Any]) -> list[Any]:
     return list(first) if isinstance(first, (tuple, list, torch.Size)) else list(arguments)
 
 
-@handles(torch.Tensor.view, torch.Tensor.reshape, torch.reshape, torch.Tensor.expand)
+@register_adapter(torch.Tensor.view, torch.Tensor.reshape, torch.reshape, torch.Tensor.expand)
 def view(recording: Recording, func: Any, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
     result = func(*args, **kwargs)
     sizes = _flat(args[1:]) or list(next(iter(kwargs.values()), ()))
@@ -104,7 +103,7 @@ def view(recording: Recording, func: Any, args: tuple[Any, ...], kwargs: dict[st
     return result
 
 
-@handles(torch.Tensor.unflatten, torch.unflatten)
+@register_adapter(torch.Tensor.unflatten, torch.unflatten)
 def unflatten(recording: Recording, func: Any, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
     result = func(*args, **kwargs)
     given = dict(zip(("dim", "sizes"), args[1:], strict=False)) | kwargs
@@ -116,7 +115,7 @@ def unflatten(recording: Recording, func: Any, args: tuple[Any, ...], kwargs: di
     return result
 
 
-def _by_function(recording: Recording, func: Any, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
+def sliced_by_itself(recording: Recording, func: Any, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
     recording.sliced_by_function = True
     try:
         return func(*args, **kwargs)
@@ -124,10 +123,10 @@ def _by_function(recording: Recording, func: Any, args: tuple[Any, ...], kwargs:
         recording.sliced_by_function = False
 
 
-@handles(torch.Tensor.chunk, torch.chunk)
+@register_adapter(torch.Tensor.chunk, torch.chunk)
 def chunk(recording: Recording, func: Any, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
     """``chunk(n)`` says that the pieces are equally long, not that they hold the same indices."""
-    parts = _by_function(recording, func, args, kwargs)
+    parts = sliced_by_itself(recording, func, args, kwargs)
     dim = int(kwargs.get("dim", args[2] if len(args) > 2 else 0))
     nodes = [recording.axes(part)[dim] for part in parts]
     for number in numbers_in(args[1] if len(args) > 1 else kwargs["chunks"]):
@@ -143,9 +142,9 @@ def chunk(recording: Recording, func: Any, args: tuple[Any, ...], kwargs: dict[s
     return parts
 
 
-@handles(torch.Tensor.split, torch.split, torch.Tensor.split_with_sizes)
+@register_adapter(torch.Tensor.split, torch.split, torch.Tensor.split_with_sizes)
 def split(recording: Recording, func: Any, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
-    parts = _by_function(recording, func, args, kwargs)
+    parts = sliced_by_itself(recording, func, args, kwargs)
     dim = int(kwargs.get("dim", args[2] if len(args) > 2 else 0))
     sizes = next(
         (kwargs[k] for k in ("split_size_or_sections", "split_size", "split_sizes") if k in kwargs), None
@@ -163,10 +162,10 @@ def split(recording: Recording, func: Any, args: tuple[Any, ...], kwargs: dict[s
     return parts
 
 
-@handles(torch.Tensor.narrow, torch.narrow)
+@register_adapter(torch.Tensor.narrow, torch.narrow)
 def narrow(recording: Recording, func: Any, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
     source, given = args[0], dict(zip(("dim", "start", "length"), args[1:], strict=False)) | kwargs
-    result = _by_function(recording, func, args, kwargs)
+    result = sliced_by_itself(recording, func, args, kwargs)
     if not isinstance(given["start"], Tensor):
         _pair_slice(
             recording, source, result, int(given["dim"]), given["start"], given["start"] + given["length"]
@@ -174,13 +173,13 @@ def narrow(recording: Recording, func: Any, args: tuple[Any, ...], kwargs: dict[
     return result
 
 
-@handles(torch.Tensor.__getitem__)
+@register_adapter(torch.Tensor.__getitem__)
 def getitem(recording: Recording, func: Any, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
     source, key = args
     keys = list(key) if isinstance(key, tuple) else [key]
     if not all(k is None or k is Ellipsis or isinstance(k, (int, slice)) for k in keys):
         return plain(recording, func, args, kwargs)
-    result = _by_function(recording, func, args, kwargs)
+    result = sliced_by_itself(recording, func, args, kwargs)
     consumed = sum(k is not None and k is not Ellipsis for k in keys)
     position = target = 0
     for item in keys:
@@ -222,7 +221,7 @@ def _pair_slice(
         recording.pair(stop if last > 0 else -stop, concat((before, part)) if last > 0 else after)
 
 
-@handles(
+@register_adapter(
     torch.conv1d,
     torch.conv2d,
     torch.conv3d,
@@ -239,7 +238,7 @@ def convolution(recording: Recording, func: Any, args: tuple[Any, ...], kwargs: 
     return result
 
 
-@handles(torch.nn.functional.linear)
+@register_adapter(torch.nn.functional.linear)
 def linear(recording: Recording, func: Any, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
     weight = args[1] if len(args) > 1 else kwargs["weight"]
     bias = args[2] if len(args) > 2 else kwargs.get("bias")
@@ -248,7 +247,7 @@ def linear(recording: Recording, func: Any, args: tuple[Any, ...], kwargs: dict[
     return func(*args, **kwargs)
 
 
-@handles(F.layer_norm, torch.layer_norm)
+@register_adapter(F.layer_norm, torch.layer_norm)
 def layer_norm(recording: Recording, func: Any, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
     result = func(*args, **kwargs)
     sizes = args[1] if len(args) > 1 else kwargs["normalized_shape"]
@@ -257,7 +256,7 @@ def layer_norm(recording: Recording, func: Any, args: tuple[Any, ...], kwargs: d
     return result
 
 
-@handles(F.group_norm, torch.group_norm)
+@register_adapter(F.group_norm, torch.group_norm)
 def group_norm(recording: Recording, func: Any, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
     result = func(*args, **kwargs)
     number = args[1] if len(args) > 1 else kwargs["num_groups"]
@@ -266,12 +265,12 @@ def group_norm(recording: Recording, func: Any, args: tuple[Any, ...], kwargs: d
     return result
 
 
-@handles(F.batch_norm, torch.batch_norm, F.embedding, torch.embedding)
+@register_adapter(F.batch_norm, torch.batch_norm, F.embedding, torch.embedding)
 def passes(recording: Recording, func: Any, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
     return func(*args, **kwargs)
 
 
-@handles(F.instance_norm, torch.instance_norm)
+@register_adapter(F.instance_norm, torch.instance_norm)
 def instance_norm(recording: Recording, func: Any, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
     """Per-channel and per-sample statistics; below it is a batch norm over a reshape, which would be counted
     twice.
@@ -290,91 +289,9 @@ def instance_norm(recording: Recording, func: Any, args: tuple[Any, ...], kwargs
     return result
 
 
-@handles(F.adaptive_avg_pool2d, torch._C._nn.adaptive_avg_pool2d)
+@register_adapter(F.adaptive_avg_pool2d, torch._C._nn.adaptive_avg_pool2d)
 def adaptive_avg_pool2d(
     recording: Recording, func: Any, args: tuple[Any, ...], kwargs: dict[str, Any]
 ) -> Any:
     recording.cost(1, recording.axes(args[0]), is_product=False)
     return func(*args, **kwargs)
-
-
-@handles(F.scaled_dot_product_attention)
-def attention(recording: Recording, func: Any, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
-    """``[..., L, E] x [..., S, E] x [..., S, Ev]``; without ``scale`` it divides by sqrt(E), which sees
-    every index.
-    """
-    given = (
-        dict(zip(("query", "key", "value", "attn_mask", "dropout_p", "is_causal"), args, strict=False))
-        | kwargs
-    )
-    query, key, value, mask = given["query"], given["key"], given["value"], given.get("attn_mask")
-    q, k, v = (recording.axes(tensor) for tensor in (query, key, value))
-    algebra = recording.algebra
-    algebra.unify(q[-1], k[-1])
-    algebra.unify(k[-2], v[-2])
-    for index in range(len(q) - 2):
-        _unify_batch(recording, q[index], k[index], v[index], bool(given.get("enable_gqa")))
-        freeze_heads(recording, q[index])
-    if given.get("scale") is None:
-        algebra.mark(q[-1], VALUE_CHANGING, "attention is scaled by the size of a head")
-    logits = [*q[:-1], k[-2]]
-    if isinstance(mask, Tensor):
-        for node, other in zip(reversed(logits), reversed(recording.axes(mask)), strict=False):
-            if node.size == other.size:
-                algebra.unify(node, other)
-    recording.cost(1, (*logits, q[-1]))
-    recording.cost(1, (*logits, v[-1]))
-    if not query.is_meta:
-        result = func(*args, **kwargs)
-    else:
-        result = empty_stand_in((*query.shape[:-1], value.shape[-1]), query)
-    recording.set_axes(result, [normal(node) for node in (*q[:-1], v[-1])])
-    return result
-
-
-def _unify_batch(recording: Recording, q: Node, k: Node, v: Node, grouped: bool) -> None:
-    recording.algebra.unify(k, v)
-    if q.size == k.size:
-        recording.algebra.unify(q, k)
-    elif grouped:
-        pair = recording.algebra.factor(q, k.size)
-        if pair is None:
-            recording.algebra.pin(q, "query heads cut across key heads")
-            recording.algebra.pin(k, "query heads cut across key heads")
-        else:
-            recording.algebra.unify(pair[0], k)
-
-
-@handles(F.multi_head_attention_forward)
-def multi_head_attention(
-    recording: Recording, func: Any, args: tuple[Any, ...], kwargs: dict[str, Any]
-) -> Any:
-    """``nn.MultiheadAttention`` checks its own sizes: query features == embed_dim == heads x head size."""
-    names = (
-        "query", "key", "value", "embed_dim_to_check", "num_heads", "in_proj_weight", "in_proj_bias",
-        "bias_k", "bias_v", "add_zero_attn", "dropout_p", "out_proj_weight", "out_proj_bias",
-    )  # fmt: skip
-    given = dict(zip(names, args, strict=False)) | kwargs
-    separate = given.get("use_separate_proj_weight")
-    inputs = [given[name] for name in ("q_proj_weight", "k_proj_weight", "v_proj_weight")] if separate else [
-        given["in_proj_weight"]
-    ]  # fmt: skip
-    for weight in inputs:
-        recording.role(weight, "out", "in")
-    recording.role(given.get("in_proj_bias"), "bias")
-    recording.role(given["out_proj_weight"], "out", "in")
-    recording.role(given.get("out_proj_bias"), "bias")
-    plain_args = tuple(int(a) if type(a) is TracedInt else a for a in args)
-    plain_kwargs = {k: int(a) if type(a) is TracedInt else a for k, a in kwargs.items()}
-    result = _by_function(recording, func, plain_args, plain_kwargs)
-    features = recording.axes(given["query"])[-1]
-    inner = recording.axes(given["out_proj_weight"])[1]
-    recording.pair(given["embed_dim_to_check"], features)
-    for axis in (inner, *(recording.axes(weight)[0] for weight in inputs if separate)):
-        recording.integers.same_size(features, axis)
-    pair = recording.algebra.factor(inner, int(given["num_heads"]))
-    if pair is not None:
-        recording.pair(given["num_heads"], pair[0])
-        freeze_heads(recording, pair[0])
-        recording.algebra.mark(pair[1], VALUE_CHANGING, "attention is scaled by the size of a head")
-    return result

@@ -17,7 +17,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any, TypeAlias
 
-from prunecli.coupling.algebra import Node
+from prunecli.coupling.nodes import Node
 
 
 @dataclass(frozen=True)

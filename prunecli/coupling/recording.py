@@ -10,8 +10,9 @@ import torch
 from torch import Tensor
 from torch.utils._mode_utils import no_dispatch
 
-from prunecli.coupling.algebra import ONE, Algebra, Node, fixed, fresh, is_pinned
+from prunecli.coupling.algebra import Algebra
 from prunecli.coupling.integers import IntegerLog, TracedInt
+from prunecli.coupling.nodes import ONE, Node, fixed, fresh, is_pinned
 from prunecli.coupling.space import Role
 
 _AXES = "_prunecli_axes"

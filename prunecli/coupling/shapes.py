@@ -7,7 +7,7 @@ from math import prod
 
 from torch import Tensor
 
-from prunecli.coupling.algebra import ONE, Node, concat, fixed, fresh, is_pinned, normal, product
+from prunecli.coupling.nodes import ONE, Node, concat, fixed, fresh, is_pinned, normal, product
 from prunecli.coupling.operators import Call, register_operator, unknown
 from prunecli.coupling.recording import Recording, tensors_in
 

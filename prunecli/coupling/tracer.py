@@ -20,10 +20,13 @@ from torch.nn.modules.module import register_module_forward_hook, register_modul
 from torch.overrides import TorchFunctionMode
 from torch.utils._python_dispatch import TorchDispatchMode
 
-import prunecli.coupling.shapes  # noqa: F401  (registers its rules)
-from prunecli.coupling.algebra import fixed
+import prunecli.coupling.attention
+import prunecli.coupling.products
+import prunecli.coupling.reductions
+import prunecli.coupling.shapes  # noqa: F401  (these four register their rules)
 from prunecli.coupling.functions import HANDLERS, plain
 from prunecli.coupling.integers import IntegerLog
+from prunecli.coupling.nodes import fixed
 from prunecli.coupling.operators import RULES, Call, Rule, pointwise, torch_tag_says_pointwise, unknown
 from prunecli.coupling.recording import Recording, tensors_in, to_meta
 from prunecli.coupling.shortcuts import SHORTCUTS

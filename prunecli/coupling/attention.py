@@ -1,0 +1,97 @@
+"""Fused attention and ``nn.MultiheadAttention``, which check and use sizes of their own."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from torch import Tensor
+from torch.nn import functional as F  # noqa: N812  (the name everybody uses)
+
+from prunecli.coupling.functions import register_adapter, sliced_by_itself
+from prunecli.coupling.integers import TracedInt
+from prunecli.coupling.nodes import Node, normal
+from prunecli.coupling.operators import VALUE_CHANGING
+from prunecli.coupling.products import freeze_heads
+from prunecli.coupling.recording import Recording, empty_stand_in
+
+
+@register_adapter(F.scaled_dot_product_attention)
+def attention(recording: Recording, func: Any, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
+    """``[..., L, E] x [..., S, E] x [..., S, Ev]``; without ``scale`` it divides by sqrt(E), which sees
+    every index.
+    """
+    given = (
+        dict(zip(("query", "key", "value", "attn_mask", "dropout_p", "is_causal"), args, strict=False))
+        | kwargs
+    )
+    query, key, value, mask = given["query"], given["key"], given["value"], given.get("attn_mask")
+    q, k, v = (recording.axes(tensor) for tensor in (query, key, value))
+    algebra = recording.algebra
+    algebra.unify(q[-1], k[-1])
+    algebra.unify(k[-2], v[-2])
+    for index in range(len(q) - 2):
+        _unify_batch(recording, q[index], k[index], v[index], bool(given.get("enable_gqa")))
+        freeze_heads(recording, q[index])
+    if given.get("scale") is None:
+        algebra.mark(q[-1], VALUE_CHANGING, "attention is scaled by the size of a head")
+    logits = [*q[:-1], k[-2]]
+    if isinstance(mask, Tensor):
+        for node, other in zip(reversed(logits), reversed(recording.axes(mask)), strict=False):
+            if node.size == other.size:
+                algebra.unify(node, other)
+    recording.cost(1, (*logits, q[-1]))
+    recording.cost(1, (*logits, v[-1]))
+    if not query.is_meta:
+        result = func(*args, **kwargs)
+    else:
+        result = empty_stand_in((*query.shape[:-1], value.shape[-1]), query)
+    recording.set_axes(result, [normal(node) for node in (*q[:-1], v[-1])])
+    return result
+
+
+def _unify_batch(recording: Recording, q: Node, k: Node, v: Node, grouped: bool) -> None:
+    recording.algebra.unify(k, v)
+    if q.size == k.size:
+        recording.algebra.unify(q, k)
+    elif grouped:
+        pair = recording.algebra.factor(q, k.size)
+        if pair is None:
+            recording.algebra.pin(q, "query heads cut across key heads")
+            recording.algebra.pin(k, "query heads cut across key heads")
+        else:
+            recording.algebra.unify(pair[0], k)
+
+
+@register_adapter(F.multi_head_attention_forward)
+def multi_head_attention(
+    recording: Recording, func: Any, args: tuple[Any, ...], kwargs: dict[str, Any]
+) -> Any:
+    """``nn.MultiheadAttention`` checks its own sizes: query features == embed_dim == heads x head size."""
+    names = (
+        "query", "key", "value", "embed_dim_to_check", "num_heads", "in_proj_weight", "in_proj_bias",
+        "bias_k", "bias_v", "add_zero_attn", "dropout_p", "out_proj_weight", "out_proj_bias",
+    )  # fmt: skip
+    given = dict(zip(names, args, strict=False)) | kwargs
+    separate = given.get("use_separate_proj_weight")
+    inputs = [given[name] for name in ("q_proj_weight", "k_proj_weight", "v_proj_weight")] if separate else [
+        given["in_proj_weight"]
+    ]  # fmt: skip
+    for weight in inputs:
+        recording.role(weight, "out", "in")
+    recording.role(given.get("in_proj_bias"), "bias")
+    recording.role(given["out_proj_weight"], "out", "in")
+    recording.role(given.get("out_proj_bias"), "bias")
+    plain_args = tuple(int(a) if type(a) is TracedInt else a for a in args)
+    plain_kwargs = {k: int(a) if type(a) is TracedInt else a for k, a in kwargs.items()}
+    result = sliced_by_itself(recording, func, plain_args, plain_kwargs)
+    features = recording.axes(given["query"])[-1]
+    inner = recording.axes(given["out_proj_weight"])[1]
+    recording.pair(given["embed_dim_to_check"], features)
+    for axis in (inner, *(recording.axes(weight)[0] for weight in inputs if separate)):
+        recording.integers.same_size(features, axis)
+    pair = recording.algebra.factor(inner, int(given["num_heads"]))
+    if pair is not None:
+        recording.pair(given["num_heads"], pair[0])
+        freeze_heads(recording, pair[0])
+        recording.algebra.mark(pair[1], VALUE_CHANGING, "attention is scaled by the size of a head")
+    return result
