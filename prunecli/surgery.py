@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from functools import cache
 
 import torch
@@ -11,6 +12,9 @@ from torch import Tensor
 from prunecli.coupling.axes import Axis, groups_in, kept_indices, size_of
 from prunecli.coupling.space import Space
 from prunecli.errors import InputError
+
+# Smaller tensors cost more to hand to another thread than to cut.
+_LARGE = 1 << 16
 
 
 def cut(tensors: Mapping[str, Tensor], space: Space, keep: Mapping[str, Sequence[int]]) -> dict[str, Tensor]:
@@ -29,13 +33,16 @@ def cut(tensors: Mapping[str, Tensor], space: Space, keep: Mapping[str, Sequence
         kept = kept_indices(axis, space.sizes, keep)
         return None if torch.equal(kept, torch.arange(size_of(axis, space.sizes))) else kept
 
-    result: dict[str, Tensor] = {}
-    with torch.no_grad():
-        for name, tensor in tensors.items():
-            axes = space.axes.get(name, ())
-            _require_shape(name, tensor, axes, space.sizes)
-            result[name] = _cut_one(tensor, [indices(axis) for axis in axes])
-    return result
+    jobs: list[tuple[str, Tensor, list[Tensor | None]]] = []
+    for name, tensor in tensors.items():
+        axes = space.axes.get(name, ())
+        _require_shape(name, tensor, axes, space.sizes)
+        jobs.append((name, tensor, [indices(axis) for axis in axes]))
+    large = {name for name, tensor, _ in jobs if tensor.numel() >= _LARGE}
+    with ThreadPoolExecutor(torch.get_num_threads()) as pool:
+        running = {name: pool.submit(_cut_one, tensor, kept) for name, tensor, kept in jobs if name in large}
+        done = {name: _cut_one(tensor, kept) for name, tensor, kept in jobs if name not in large}
+        return {name: running[name].result() if name in large else done[name] for name, _, _ in jobs}
 
 
 def _require_shape(name: str, tensor: Tensor, axes: Sequence[Axis], sizes: Mapping[str, int]) -> None:
@@ -48,8 +55,9 @@ def _cut_one(tensor: Tensor, indices: Sequence[Tensor | None]) -> Tensor:
     changed = [(dim, kept) for dim, kept in enumerate(indices) if kept is not None]
     if not changed:
         return tensor
+    tensor = tensor.detach()
     if tensor.device.type == "cpu":
-        return _cut_on_cpu(tensor.detach(), changed)
+        return _cut_on_cpu(tensor, changed)
     for dim, kept in changed:
         tensor = tensor.index_select(dim, kept.to(tensor.device))
     return tensor.contiguous()

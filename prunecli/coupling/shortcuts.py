@@ -61,6 +61,31 @@ def _addmm(args: tuple[Any, ...]) -> Tensor | None:
     return torch.empty((a.shape[0], b.shape[1]), dtype=a.dtype, device="meta")
 
 
+def _cat(args: tuple[Any, ...]) -> Tensor | None:
+    tensors = args[0]
+    first = tensors[0]
+    dim = (args[1] if len(args) > 1 else 0) % max(1, first.dim())
+    if any(t.dim() != first.dim() or t.dtype != first.dtype for t in tensors):
+        return None
+    shape = list(first.shape)
+    shape[dim] = sum(t.shape[dim] for t in tensors)
+    if any(
+        t.shape[:dim] != first.shape[:dim] or t.shape[dim + 1 :] != first.shape[dim + 1 :] for t in tensors
+    ):
+        return None
+    return torch.empty(shape, dtype=first.dtype, device="meta")
+
+
+def _mean(args: tuple[Any, ...]) -> Tensor | None:
+    x, dims = args[0], args[1]
+    if dims is None or not dims or not x.is_floating_point():
+        return None
+    reduced = {dim % x.dim() for dim in dims}
+    keep = len(args) > 2 and args[2]
+    shape = [1 if d in reduced else size for d, size in enumerate(x.shape) if keep or d not in reduced]
+    return torch.empty(shape, dtype=x.dtype, device="meta")
+
+
 def _layer_norm(args: tuple[Any, ...]) -> Any:
     x = args[0]
     statistics = torch.empty(0, device="meta")
@@ -72,6 +97,8 @@ SHORTCUTS: dict[Any, Shortcut] = {
     torch.ops.aten.native_layer_norm.default: _layer_norm,
     torch.ops.aten.convolution.default: _convolution,
     torch.ops.aten.addmm.default: _addmm,
+    torch.ops.aten.cat.default: _cat,
+    torch.ops.aten.mean.dim: _mean,
     torch.ops.aten.add.Tensor: _binary,
     torch.ops.aten.mul.Tensor: _binary,
     **dict.fromkeys(

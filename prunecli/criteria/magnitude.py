@@ -37,12 +37,18 @@ register_criterion(
     )
 )
 register_criterion(
-    Criterion("magnitude-l1", "sum of absolute weights over all slots", "Li et al. 2017", _absolute_sum)
+    Criterion(
+        "magnitude-l1",
+        "sum of absolute weights over all slots",
+        "Li et al. 2017",
+        _absolute_sum,
+        sums=torch.abs_,
+    )
 )
 register_criterion(
     Criterion(
         "magnitude-l2", "Euclidean norm of the weights over all slots", "He et al. 2018; Fang et al. 2023",
-        _square_sum, torch.sqrt,
+        _square_sum, torch.sqrt, sums=torch.square_,
     )
 )  # fmt: skip
 register_criterion(
@@ -54,6 +60,6 @@ register_criterion(
 register_criterion(
     Criterion(
         "lamp", "squared norm relative to that of all units at least as large", "Lee et al. 2021",
-        _square_sum, lamp, normalize="none",
+        _square_sum, lamp, normalize="none", sums=torch.square_,
     )
 )  # fmt: skip

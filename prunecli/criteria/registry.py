@@ -9,7 +9,7 @@ from importlib.metadata import EntryPoint, entry_points
 
 from torch import Tensor
 
-from prunecli.criteria.views import GroupView, SlotView
+from prunecli.criteria.views import Elementwise, GroupView, SlotView
 from prunecli.errors import InputError, unknown_name
 
 ENTRY_POINT_GROUP = "prunecli.criteria"
@@ -28,6 +28,8 @@ class Criterion:
     The statistics of a group's slots are reduced, then ``finish`` makes scores of them (``[n]`` to ``[n]``).
     A criterion that scores a group as a whole gives ``of_group`` instead. ``not_scorable`` is the reason
     reported for a group about which no slot says anything. ``normalize`` is the default under global schemes.
+    ``sums`` names the elementwise function whose ``SlotView.sum_of`` the statistic asks for of every slot, if
+    there is one: those passes are then made side by side beforehand.
     """
 
     name: str
@@ -38,6 +40,7 @@ class Criterion:
     of_group: Callable[[GroupView], Tensor | None] | None = None
     not_scorable: str = "no weights to score"
     normalize: str = "mean"
+    sums: Elementwise | None = None
 
 
 CRITERIA: dict[str, Criterion] = {}

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -15,6 +15,9 @@ from prunecli.criteria.normalize import NORMALIZE, REDUCE
 from prunecli.criteria.registry import Criterion, find
 from prunecli.criteria.views import GroupView, group_views
 from prunecli.errors import InputError, unknown_name
+
+# Smaller tensors cost more to hand to another thread than to sum.
+_LARGE = 1 << 14
 
 
 @dataclass(frozen=True)
@@ -51,9 +54,11 @@ def score(
     by_group: dict[str, Tensor] = {}
     not_scorable: dict[str, str] = {}
     workers = torch.get_num_threads()
-    with one_thread(), ThreadPoolExecutor(workers) as pool:
+    with one_thread(), torch.no_grad():
         views = group_views(space, tensors, seed, _float64_device(device))
-        for view, reduced in zip(views, pool.map(lambda v: _reduced(v, chosen, reduce), views), strict=True):
+        _take_sums(views, chosen, workers)
+        for view in views:
+            reduced = _reduced(view, chosen, reduce)
             if reduced is None:
                 not_scorable[view.group.name] = chosen.not_scorable
                 continue
@@ -63,7 +68,18 @@ def score(
     return Scores(by_group, not_scorable)
 
 
-@torch.no_grad()
+def _take_sums(views: Sequence[GroupView], criterion: Criterion, workers: int) -> None:
+    """Pass over the large parameters side by side, largest first; one thread takes each sum."""
+    function = criterion.sums
+    if function is None:
+        return
+    parameters = {id(slot.parameter): slot.parameter for view in views for slot in view.slots}.values()
+    large = sorted((p for p in parameters if p.tensor.numel() >= _LARGE), key=lambda p: -p.tensor.numel())
+    with ThreadPoolExecutor(workers) as pool:
+        for _ in pool.map(lambda parameter: parameter.sums(function), large):
+            pass
+
+
 def _reduced(view: GroupView, criterion: Criterion, reduce: str) -> Tensor | None:
     if criterion.of_group is not None:
         return criterion.of_group(view)
@@ -99,10 +115,7 @@ def _float64_device(device: str) -> torch.device:
 
 @contextmanager
 def one_thread() -> Iterator[None]:
-    """One intra-op thread inside: sums must not depend on how many threads there are.
-
-    Groups are scored side by side instead; each sum is still taken by one thread.
-    """
+    """One intra-op thread inside: sums must not depend on how many threads there are."""
     before = torch.get_num_threads()
     torch.set_num_threads(1)
     try:

@@ -8,7 +8,6 @@ from __future__ import annotations
 from collections.abc import Callable, Collection, Mapping
 from dataclasses import dataclass, field
 from functools import cache
-from threading import Lock
 
 import torch
 from torch import Tensor
@@ -61,7 +60,6 @@ class ParameterView:
     device: torch.device
     is_batch_norm_scale: bool = False
     _sums: dict[Elementwise, dict[int, Tensor]] = field(default_factory=dict, repr=False)
-    _lock: Lock = field(default_factory=Lock, repr=False, compare=False)
 
     @property
     def on_device(self) -> Tensor:
@@ -69,11 +67,10 @@ class ParameterView:
 
     def sums(self, function: Elementwise) -> dict[int, Tensor]:
         """``sums_per_index`` over every dimension that holds units."""
-        with self._lock:
-            if function not in self._sums:
-                dims = [dim for dim, axis in enumerate(self.axes) if groups_in(axis)]
-                self._sums[function] = sums_per_index(self.on_device, function, dims)
-            return self._sums[function]
+        if function not in self._sums:
+            dims = [dim for dim, axis in enumerate(self.axes) if groups_in(axis)]
+            self._sums[function] = sums_per_index(self.on_device, function, dims)
+        return self._sums[function]
 
 
 @dataclass(frozen=True)
