@@ -12,12 +12,13 @@ __version__ = "0.1.0"
 
 if TYPE_CHECKING:
     from prunecli.api import Result, inspect, prune, verify
-    from prunecli.coupling.space import Space
+    from prunecli.coupling import Space, register_adapter, register_description, register_operator
     from prunecli.criteria import register_criterion
     from prunecli.errors import ImpossibleError, InputError, OutputError, PruneError, UsageError
     from prunecli.loading import load
     from prunecli.plan import Plan
     from prunecli.report.model import Inspection, Report, Verification
+    from prunecli.selection import register_scheme
 
 _MODULE_OF = {
     "ImpossibleError": "prunecli.errors",
@@ -28,13 +29,17 @@ _MODULE_OF = {
     "PruneError": "prunecli.errors",
     "Report": "prunecli.report.model",
     "Result": "prunecli.api",
-    "Space": "prunecli.coupling.space",
+    "Space": "prunecli.coupling",
     "UsageError": "prunecli.errors",
     "Verification": "prunecli.report.model",
     "inspect": "prunecli.api",
     "load": "prunecli.loading",
     "prune": "prunecli.api",
+    "register_adapter": "prunecli.coupling",
     "register_criterion": "prunecli.criteria",
+    "register_description": "prunecli.coupling",
+    "register_operator": "prunecli.coupling",
+    "register_scheme": "prunecli.selection",
     "verify": "prunecli.api",
 }
 
@@ -54,7 +59,11 @@ __all__ = [
     "inspect",
     "load",
     "prune",
+    "register_adapter",
     "register_criterion",
+    "register_description",
+    "register_operator",
+    "register_scheme",
     "verify",
 ]
 

@@ -43,9 +43,6 @@ def free(node: Node) -> list[int]:
     return [atom.size for atom in leaves(node) if atom.pinned is None]
 
 
-# ---------------------------------------------------------------------------------------------- by hand
-
-
 def test_an_atom_met_by_a_product_is_that_product() -> None:
     a, b, c = fresh(6), fresh(2), fresh(3)
     Algebra().unify(a, product([b, c]))
@@ -179,9 +176,6 @@ def test_split_at_the_ends_gives_an_empty_piece() -> None:
     assert free(a) == [5]
 
 
-# ------------------------------------------------------------------------------- explicit index masks
-
-
 class Masks:
     """Every unpinned atom keeps a random set of its indices, so every expression keeps an explicit set."""
 
@@ -313,9 +307,6 @@ def test_the_stories_leave_something_to_prune() -> None:
     assert left > 0.6 * total
 
 
-# ------------------------------------------------------------------------------------ random programs
-
-
 @cache
 def trial(seed: int) -> Trial:
     program, x = random_program(seed)
@@ -360,9 +351,6 @@ def test_random_programs_equal_their_masked_selves(chunk: int) -> None:
     assert seen["counted"] > 0.1 * share
     assert seen["steps"] > 4 * share
     assert min(seen[kind] for kind in ("value-changing", "bundles", "guards")) > 0
-
-
-# ---------------------------------------------------------------------------------- negative controls
 
 
 def wrong_cut(case: Trial, name: str, axes: tuple[Axis, ...], wrong: dict[int, Tensor]) -> float:

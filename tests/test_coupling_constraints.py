@@ -141,9 +141,6 @@ def test_nodes_in_an_expression() -> None:
     assert nodes_in(number.expression) == [case["a"], case["b"]]
 
 
-# ------------------------------------------------------------------------------------- on networks
-
-
 def holds(space_half: dict[str, list[int]], case: Subject) -> bool:
     try:
         case.output(space_half)

@@ -131,9 +131,6 @@ def test_rules_are_registered_once() -> None:
         register_operator("aten.convolution")(lambda recording, call: None)
 
 
-# ------------------------------------------------------------------------- torch's own table of operators
-
-
 NAMES = {
     name.removeprefix("aten::").partition(".")[0]
     for name in torch._C._dispatch_get_all_op_names()

@@ -6,6 +6,7 @@ import importlib
 from types import ModuleType
 
 import pytest
+import torch
 
 import prunecli
 
@@ -21,6 +22,14 @@ def test_every_name_is_there(name: str) -> None:
 def test_the_module_verify_does_not_hide_the_function() -> None:
     assert isinstance(importlib.import_module("prunecli.proofs"), ModuleType)
     assert not isinstance(prunecli.verify, ModuleType)
+
+
+@pytest.mark.parametrize(
+    ("register", "taken"), [("register_operator", "aten.mm"), ("register_adapter", torch.chunk)]
+)
+def test_what_is_there_already_is_found_taken(register: str, taken: object) -> None:
+    with pytest.raises(ValueError, match="already has"):
+        getattr(prunecli, register)(taken)(lambda *_: None)
 
 
 def test_an_unknown_name_is_an_attribute_error() -> None:
