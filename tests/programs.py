@@ -451,7 +451,7 @@ class Author:
         return None if x.dim() != 3 or x.shape[1] > 12 or self.biased else self._attention(x)
 
     def _attention(self, x: Tensor) -> nn.Module:
-        form = self.random.choice(["fused", "separate"])
+        form = self.random.choice(["fused", "separate", "sdpa"])
         return Attention(
             x.shape[2], self.random.choice([2, 3]), self.random.choice([2, 4]), form, self._bias()
         )

@@ -34,6 +34,7 @@ def attention(recording: Recording, func: Any, args: tuple[Any, ...], kwargs: di
         freeze_heads(recording, q[index])
     if given.get("scale") is None:
         algebra.mark(q[-1], VALUE_CHANGING, "attention is scaled by the size of a head")
+    algebra.mark(k[-2], VALUE_CHANGING, "a softmax runs over it")
     logits = [*q[:-1], k[-2]]
     if isinstance(mask, Tensor):
         for node, other in zip(reversed(logits), reversed(recording.axes(mask)), strict=False):
