@@ -43,6 +43,10 @@ for module in network.modules():
         torch.nn.init.uniform_(module.weight, 0.5, 1.5)
         torch.nn.init.uniform_(module.bias, -0.5, 0.5)
         torch.nn.init.uniform_(module.running_var, 0.5, 1.5)
+for parameter in network.parameters():
+    # Zero heads and tiny layer scales would hide everything before them from the oracle.
+    if parameter.abs().max() < 1e-3:
+        torch.nn.init.uniform_(parameter, -0.5, 0.5)
 torch.save(network.state_dict(), path)
 """
 

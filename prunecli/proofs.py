@@ -9,7 +9,7 @@ network is run besides.
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import torch
 from torch import Tensor, nn
@@ -168,6 +168,11 @@ class Subject:
                 _measured(FORWARD, lambda: self._shape_error(keep), "same output shapes, all finite")
             )
         return proofs
+
+    def _shows(self, keep: Keep) -> bool:
+        """Whether silencing the removed units changes the dense network's output at all."""
+        silenced = rebuilt(self.module, masked(self.tensors, self.space, keep)).eval()
+        return relative_error(self.output({}), run(silenced, self.inputs, self.dtype)) > 0
 
     def _shape_error(self, keep: Keep) -> float:
         dense, pruned = self.output({}), self.output(keep)
