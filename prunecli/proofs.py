@@ -162,7 +162,10 @@ class Subject:
             detail = (
                 f"{left_out} value-changing groups left whole for it" if left_out else "all pruned groups"
             )
-            proofs.append(_measured(ORACLE, lambda: self.error(exact), detail))
+            proof = _measured(ORACLE, lambda: self.error(exact), detail)
+            if proof.error == 0.0 and not self._shows(exact):
+                proof = replace(proof, detail=f"{detail}; but no output depends on the removed units")
+            proofs.append(proof)
         if left_out or not exact:
             proofs.append(
                 _measured(FORWARD, lambda: self._shape_error(keep), "same output shapes, all finite")

@@ -189,3 +189,53 @@ def test_a_nan_is_an_error() -> None:
 def test_a_subject_is_a_value() -> None:
     checked = subject(convolutions())
     assert replace(checked, dtype=torch.float32).output({})[0].dtype == torch.float32
+
+
+class Shared(nn.Module):
+    """Two layers that hold one weight, and a third that is a second name of the first."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.stem, self.first, self.second = nn.Linear(8, 6), nn.Linear(6, 6), nn.Linear(6, 6, bias=False)
+        self.second.weight = self.first.weight
+        self.again = self.first
+        self.head = nn.Linear(6, 4)
+
+    def forward(self, x: Tensor) -> Tensor:
+        return self.head(self.second(self.again(self.first(self.stem(x).relu()).relu()).relu()))
+
+
+def test_a_shared_parameter_is_silenced_under_all_its_names() -> None:
+    torch.manual_seed(0)
+    module, x = Shared().eval(), torch.randn(2, 8)
+    checked = subject(module, x)
+    (group,) = checked.space.groups
+    keep = {group.name: (0, 2, 3, 5)}
+    found = masked(checked.tensors, checked.space, keep)
+    for name in ("first.weight", "second.weight", "again.weight"):
+        assert not found[name][[1, 4]].any()
+        assert not found[name][:, [1, 4]].any()
+        assert found[name][0, 0]
+    assert checked.error(keep) < 1e-9
+    assert not relative_error(checked.output({}), checked.output(keep)) < 1e-3
+
+
+def test_running_a_network_leaves_its_submodules_with_two_names_alone() -> None:
+    module, x = Shared().eval(), torch.randn(2, 8)
+    before = [{name: id(t) for name, t in all_tensors(module).items()}, list(module.state_dict())]
+    wanted = module(x)
+    torch.testing.assert_close(run(module, (x,), torch.float64)[0].float(), wanted)
+    torch.testing.assert_close(run(module, (x,))[0], wanted)
+    assert [{name: id(t) for name, t in all_tensors(module).items()}, list(module.state_dict())] == before
+    assert module.again is module.first
+    assert len(module.first._parameters) == 2
+
+
+def test_an_output_that_shows_nothing_is_said() -> None:
+    """A zero head hides everything before it: the oracle passes, and says that it saw nothing."""
+    module = nn.Sequential(nn.Linear(4, 6), nn.ReLU(), nn.Linear(6, 2))
+    nn.init.zeros_(module[2].weight)
+    checked = subject(module, torch.randn(1, 4))
+    (proof,) = checked.prove({by_size(checked.space)[6]: (0, 1)})
+    assert (proof.passed, proof.error) == (True, 0.0)
+    assert "no output depends on the removed units" in proof.detail
