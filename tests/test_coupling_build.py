@@ -165,3 +165,20 @@ def test_spaces_know_their_costs_without_a_second_trace() -> None:
     assert again.sizes == smaller.sizes
     assert again.macs == space.macs
     assert again.macs.value(again.sizes) == smaller.macs.value(smaller.sizes)
+
+
+def test_the_cost_of_what_is_not_a_product_has_its_own_formula() -> None:
+    """Norms by 2 per element (BatchNorm) and 5 (LayerNorm), pooling by 1: worked out for other widths too."""
+    net = Net(
+        lambda m, x: m.head(m.ln(m.mix(m.pool(m.norm(m.stem(x))).flatten(1)))),
+        stem=nn.Conv2d(3, 6, 1, bias=False), norm=nn.BatchNorm2d(6), pool=nn.AdaptiveAvgPool2d(1),
+        mix=nn.Linear(6, 8), ln=nn.LayerNorm(8), head=nn.Linear(8, 2),
+    )  # fmt: skip
+    space = check(net, 1, 3, 4, 4)
+    for a, b in ((6, 8), (3, 8), (2, 5)):
+        others = 2 * a * 16 + a * 16 + 5 * b
+        products = 3 * a * 16 + a * b + 2 * b
+        assert space.other_macs.value({"stem": a, "mix": b}) == others
+        assert space.macs.value({"stem": a, "mix": b}) == products + others
+    counted = count(net, (example(1, 3, 4, 4),))
+    assert counted.total == space.macs.value(space.sizes)

@@ -147,3 +147,23 @@ def test_convolution_over_traced_kernel_attributes_is_untouched() -> None:
     net = nn.Sequential(nn.Conv2d(3, 6, 3, stride=2, padding=1), nn.MaxPool2d(2), nn.Conv2d(6, 2, 1))
     space = trace(net, (example(2, 3, 8, 8),))
     assert {(p.module, p.attribute) for p in space.patches} == {("0", "out_channels"), ("2", "in_channels")}
+
+
+def test_the_number_of_elements_keeps_where_it_comes_from() -> None:
+    """``x.numel() // x.shape[0]`` is the width of a flattened tensor, whatever its channels."""
+    for count in (lambda h: h.numel(), torch.numel):
+        net = Net(
+            lambda m, x, count=count: m.b(m.a(x).view(x.shape[0], count(m.a(x)) // x.shape[0])),
+            a=nn.Conv2d(3, 6, 1), b=nn.Linear(24, 2),
+        )  # fmt: skip
+        assert free(check(net, 2, 3, 2, 2)) == {"a": 6}
+
+
+def test_a_scale_by_an_attribute_that_names_an_axis_changes_values() -> None:
+    net = Net(lambda m, x: m.b(m.a(x).view(-1, m.w) * m.w**-0.5), a=nn.Linear(4, 6), b=nn.Linear(6, 3), w=6)
+    space = trace(net, (example(2, 4),))
+    assert free(space) == {"a": 6}
+    assert "scales values" in (space.by_name["a"].value_changing or "")
+    assert patches(space, "") == {("w", None): 3}
+    loose = Net(lambda m, x: m.b(m.a(x) * m.w**-0.5), a=nn.Linear(4, 6), b=nn.Linear(6, 3), w=6)
+    assert check(loose, 2, 4).by_name["a"].value_changing is None

@@ -163,13 +163,6 @@ def test_the_list_of_untagged_pointwise_operators_is_needed_and_not_stale() -> N
     assert {"hardswish_", "clone", "detach", "copy_"} <= untagged
 
 
-# These pin what they touch, which costs compression only.
-RARE = {
-    "abs_", "copysign_", "eq_", "gcd_", "ge_", "gt_", "heaviside_",
-    "lcm_", "le_", "lt_", "ne_", "true_divide_", "xlogy_",
-}  # fmt: skip
-
-
 def test_in_place_forms_of_pointwise_operators_are_pointwise() -> None:
     """``x.op_()`` does what ``x.op()`` does, whatever torch's tags say."""
     found = overloads()
@@ -182,7 +175,7 @@ def test_in_place_forms_of_pointwise_operators_are_pointwise() -> None:
         and name.rstrip("_") in tagged
         and not torch_tag_says_pointwise(o)
     }
-    assert missing <= RARE
+    assert not missing
 
 
 def test_nothing_that_moves_indices_is_called_pointwise() -> None:

@@ -125,7 +125,7 @@ def test_a_buffer_follows_the_axis_it_meets() -> None:
     "look",
     [
         lambda h: h.sum().item(), lambda h: (h > 0).nonzero().shape[0], lambda h: bool((h > 1e9).any()),
-        lambda h: h[h > 0].sum().item(),
+        lambda h: h[h > 0].sum().item(), lambda h: h.tolist(),
     ],
 )  # fmt: skip
 def test_a_forward_that_looks_at_values_runs_on_real_tensors(look: Callable[[Tensor], object]) -> None:
@@ -213,3 +213,19 @@ def test_inputs_may_be_nested_and_integers() -> None:
 def test_two_traces_are_equal() -> None:
     net = Leaky().eval()
     assert trace(net, (example(5, 4),)) == trace(net, (example(5, 4),))
+
+
+@pytest.mark.parametrize("look", [False, True])
+def test_random_numbers_of_the_process_are_left_where_they_were(look: bool) -> None:
+    """Dropout in train mode draws some, on real tensors as well."""
+
+    def forward(m: Net, x: Tensor) -> Tensor:
+        h = F.dropout(m.a(x), training=True)
+        assert not look or len(h.tolist()) == 2
+        return m.b(m.drop(h) + torch.rand(6))
+
+    net = Net(forward, a=nn.Linear(4, 6), b=nn.Linear(6, 3), drop=nn.Dropout(0.5)).train()
+    torch.manual_seed(3)
+    wanted = torch.get_rng_state()
+    trace(net, (example(2, 4),))
+    assert torch.equal(torch.get_rng_state(), wanted)

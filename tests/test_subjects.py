@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import warnings
+from collections.abc import Callable
 from pathlib import Path
 
 import pytest
 import torch
 from safetensors.torch import save_file
-from torch import nn
+from torch import Tensor, nn
 
 from prunecli.checkpoint.specs import InputSpec
 from prunecli.errors import InputError, UsageError
@@ -124,3 +126,61 @@ def test_a_device_that_is_not_there(name: str, monkeypatch: pytest.MonkeyPatch) 
     monkeypatch.setattr(torch.cuda, "is_available", lambda: False)
     with pytest.raises(UsageError, match=f"device '{name}' is not available here"):
         choose_device(name)
+
+
+class Pair(nn.Module):
+    def __init__(self) -> None:
+        super().__init__()
+        self.head = nn.Linear(4, 2)
+
+    def forward(self, words: Tensor, scale: Tensor, shift: Tensor | None = None) -> Tensor:
+        return self.head(words * scale)
+
+
+def shapes(*inputs: str) -> list[tuple[int, ...]]:
+    return [spec.shape for spec in open_dense(Pair(), None, None, None, inputs).specs]
+
+
+def test_named_inputs_stand_where_forward_takes_them() -> None:
+    assert shapes("scale:1,5,1", "words:1,5,4") == [(1, 5, 4), (1, 5, 1)]
+    assert shapes("shift:1,3", "scale:1,5,1", "words:1,5,4") == [(1, 5, 4), (1, 5, 1), (1, 3)]
+
+
+def test_an_input_without_a_name_takes_the_first_free_place() -> None:
+    assert shapes("scale:1,5,1", "5,4") == [(1, 5, 4), (1, 5, 1)]
+    assert shapes("5,4", "5,1") == [(1, 5, 4), (1, 5, 1)]
+
+
+def test_an_input_that_forward_does_not_take() -> None:
+    with pytest.raises(UsageError, match="unknown input 'scal'") as caught:
+        shapes("words:1,5,4", "scal:1,5,1")
+    assert "scale" in (caught.value.hint or "")
+
+
+def test_an_input_before_a_named_one_is_needed() -> None:
+    with pytest.raises(UsageError, match="--input names no size for 'words'"):
+        shapes("scale:1,5,1")
+
+
+def scripted(module: nn.Module) -> nn.Module:
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        return torch.jit.script(module)
+
+
+@pytest.mark.parametrize(
+    ("wrap", "said", "hint"),
+    [
+        (scripted, "the network is TorchScript, which cannot be resized", "nn.Module it came from"),
+        (lambda m: nn.Sequential(m, scripted(m)), "submodule '1' is TorchScript", "nn.Module it came from"),
+        (nn.DataParallel, "wrapped in DataParallel", "model.module"),
+    ],
+)
+def test_what_cannot_be_followed_is_refused_in_one_line(
+    wrap: Callable[[nn.Module], nn.Module], said: str, hint: str
+) -> None:
+    with pytest.raises(InputError) as caught:
+        open_dense(wrap(nn.Linear(4, 2)), torch.zeros(1, 4), None, None, ())
+    assert said in caught.value.message
+    assert hint in (caught.value.hint or "")
+    assert "\n" not in caught.value.message

@@ -1,0 +1,44 @@
+"""A dense checkpoint and a pruned one, made once per process."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+from resnet8 import digest, resnet8
+from safetensors.torch import save_file
+
+import prunecli
+from prunecli import Result
+from prunecli.fresh import RELOAD
+from prunecli.report.model import Proof
+
+
+@pytest.fixture(scope="session")
+def checkpoint(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    path = tmp_path_factory.mktemp("dense") / "resnet8.safetensors"
+    save_file(resnet8().state_dict(), path)
+    return path
+
+
+@pytest.fixture(scope="session")
+def halved(checkpoint: Path) -> Result:
+    return prunecli.prune(checkpoint, speedup=2)
+
+
+@pytest.fixture(scope="session")
+def saved(halved: Result, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Written once by the whole path, with its reload in a fresh process."""
+    path = tmp_path_factory.mktemp("pruned") / "small.safetensors"
+    report = halved.save(path)
+    assert [(proof.name, proof.passed) for proof in report.proofs][-1] == (RELOAD, True)
+    assert report.output is not None
+    assert report.output.digest == digest(path)
+    assert report.output.bytes == path.stat().st_size
+    return path
+
+
+@pytest.fixture
+def no_reload(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Spare the fresh process, which takes seconds, where the test is not about it."""
+    monkeypatch.setattr("prunecli.pruning.reload_proof", lambda *_: Proof(RELOAD, True))
