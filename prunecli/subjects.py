@@ -111,7 +111,8 @@ def _from_path(
     source = Source(Path(path).name, checkpoint.digest, checkpoint.layout, checkpoint.dropped)
     own_code = arch is not None and not _is_registry(arch)
     spec = Path(network.spec).name if own_code else network.spec
-    facts = NetworkFacts(spec, dict(network.arguments), network.assumed, network.notes)
+    left_out = [f"left out of the result: {', '.join(checkpoint.dropped)}"] if checkpoint.dropped else []
+    facts = NetworkFacts(spec, dict(network.arguments), network.assumed, (*network.notes, *left_out))
     return Dense(
         module=network.module,
         specs=specs,
