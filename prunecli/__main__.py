@@ -1,6 +1,8 @@
 """``python -m prunecli``."""
 
+import sys
+
 from prunecli.cli import main
 
 if __name__ == "__main__":
-    main()
+    sys.exit(main())

@@ -66,6 +66,8 @@ def prune(
     asked = _target(speedup, flops, params, ratio, plan)
     if repair != "none":
         raise UsageError(f"unknown repair '{repair}'", "this version knows only --repair none")
+    if not 0 <= seed < 2**32:
+        raise UsageError(f"--seed {seed} is not between 0 and {2**32 - 1}", "--seed 0")
     limits = Limits(protect, max_ratio, round_to)
     target_device = choose_device(device)
     clock = Clock(progress)

@@ -12,7 +12,6 @@ import torch
 from torch import Tensor, nn
 
 _SHARED = frozenset((int, float, bool, str, type(None), bytes, torch.dtype, torch.device, type))
-_CONTAINERS = frozenset((dict, list, set, OrderedDict))
 
 
 def all_tensors(module: nn.Module) -> dict[str, Tensor]:
@@ -63,12 +62,20 @@ def _copied_attribute(name: str, value: Any, memo: dict[int, Any]) -> Any:
         return {key: None if child is None else _copied(child, memo) for key, child in value.items()}
     if name in ("_parameters", "_buffers"):
         return {key: None if tensor is None else memo[id(tensor)] for key, tensor in value.items()}
-    if type(value) in _CONTAINERS and not value:
-        return type(value)()
+    if id(value) in memo:
+        return memo[id(value)]
+    if isinstance(value, nn.Module):
+        return _copied(value, memo)
     if isinstance(value, Tensor):
         # A constant or a cache of the network; one computed from parameters cannot be deep-copied.
-        return memo.get(id(value), value.detach())
-    return copy.deepcopy(value, memo)
+        memo[id(value)] = value.detach()
+    elif type(value) in (list, tuple):
+        memo[id(value)] = type(value)(_copied_attribute("", item, memo) for item in value)
+    elif type(value) in (dict, OrderedDict):
+        memo[id(value)] = type(value)((key, _copied_attribute("", item, memo)) for key, item in value.items())
+    else:
+        return copy.deepcopy(value, memo)
+    return memo[id(value)]
 
 
 def skeleton(module: nn.Module) -> nn.Module:

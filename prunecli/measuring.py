@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import torch
 from torch import nn
 
 from prunecli import inputs as input_room
@@ -17,7 +16,9 @@ from prunecli.subjects import Dense
 
 def traced(dense: Dense) -> Space:
     try:
-        return trace(dense.module, input_room.make(dense.specs))
+        # On a copy: a forward may keep what it computed in containers of the module.
+        copy = rebuilt(dense.module, all_tensors(dense.module))
+        return trace(copy, input_room.make(dense.specs))
     except FORWARD_ERRORS as error:
         first = next(iter(str(error).strip().splitlines()), type(error).__name__)
         shapes = ", ".join("x".join(map(str, spec.shape)) for spec in dense.specs)
@@ -27,16 +28,22 @@ def traced(dense: Dense) -> Space:
 
 
 def counted(dense: Dense, module: nn.Module, space: Space) -> Count:
-    """MACs of ``module`` (``dense`` itself, or what is left of it), in float32 whatever its weights are.
+    """MACs of ``module`` (``dense`` itself, or what is left of it), in float32 where it runs in that.
 
-    ``space`` has the sizes of ``module``: what torch's counter leaves out is taken from its formula.
+    ``space`` has the sizes of ``module``: what torch's counter leaves out is taken from its formula. The
+    module is not touched. Raises ``InputError`` where it cannot be run to be counted.
     """
-    values = tuple(x.float() if x.is_floating_point() else x for x in input_room.make(dense.specs))
-    tensors = all_tensors(module)
-    if any(t.is_floating_point() and t.dtype != torch.float32 for t in tensors.values()):
-        floats = {name: t.float() if t.is_floating_point() else t for name, t in tensors.items()}
-        module = rebuilt(module, floats).eval()
-    return count(module, values, left_out=space.other_macs.value(space.sizes))
+    tensors, values = all_tensors(module), input_room.make(dense.specs)
+    floats = {name: t.float() if t.is_floating_point() else t for name, t in tensors.items()}
+    attempts = [(floats, tuple(x.float() if x.is_floating_point() else x for x in values)), (tensors, values)]
+    problem = ""
+    for weights, arguments in attempts:
+        try:
+            copy = rebuilt(module, weights).eval()
+            return count(copy, arguments, left_out=space.other_macs.value(space.sizes))
+        except FORWARD_ERRORS as error:
+            problem = next(iter(str(error).strip().splitlines()), type(error).__name__)
+    raise InputError(f"the network could not be run to be counted: {problem:.200}", "give another --input")
 
 
 def totals(module: nn.Module, counted: Count) -> Totals:

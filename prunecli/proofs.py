@@ -17,7 +17,7 @@ from torch import Tensor, nn
 from prunecli.assembly import all_tensors, rebuilt
 from prunecli.checkpoint.recipe import AttributePatch
 from prunecli.coupling.axes import owners
-from prunecli.coupling.recording import tensors_in
+from prunecli.coupling.recording import outputs_in
 from prunecli.coupling.space import Bundle, Space
 from prunecli.errors import InputError
 from prunecli.loading import apply_patches
@@ -86,20 +86,29 @@ def run(module: nn.Module, inputs: Sequence[Tensor], dtype: torch.dtype = torch.
 
     copy = rebuilt(module, {name: cast(tensor) for name, tensor in all_tensors(module).items()})
     with torch.no_grad():
-        return tensors_in(copy(*(cast(x) for x in inputs)))
+        return outputs_in(copy(*(cast(x) for x in inputs)))
 
 
 def relative_error(wanted: Sequence[Tensor], found: Sequence[Tensor]) -> float:
-    """Largest difference over all outputs, relative to the largest value of each; inf if shapes differ."""
-    if [t.shape for t in wanted] != [t.shape for t in found]:
+    """Largest difference over all outputs, relative to the largest finite value of each.
+
+    Equal infinities and NaNs are equal; inf if shapes differ, if one is finite where the other is not, or if
+    there is nothing to compare.
+    """
+    if not wanted or [t.shape for t in wanted] != [t.shape for t in found]:
         return float("inf")
-    worst = 0.0
-    for a, b in zip(wanted, found, strict=True):
-        if a.numel():
-            scale = max(float(a.abs().max()), 1e-30)
-            error = float((a.double() - b.double()).abs().max()) / scale
-            worst = error if error > worst or error != error else worst
-    return worst
+    return max(_relative_error(a.double(), b.double()) for a, b in zip(wanted, found, strict=True))
+
+
+def _relative_error(wanted: Tensor, found: Tensor) -> float:
+    same = (wanted == found) | (wanted.isnan() & found.isnan())
+    if bool(same.all()):
+        return 0.0
+    difference = (wanted - found).abs()[~same]
+    if not bool(difference.isfinite().all()):
+        return float("inf")
+    finite = wanted[wanted.isfinite()].abs()
+    return float(difference.max()) / max(float(finite.max()) if finite.numel() else 0.0, 1e-30)
 
 
 @dataclass(frozen=True)
@@ -125,11 +134,16 @@ class Subject:
             for dtype in (torch.float64, torch.float32):
                 subject = Subject(module, tensors, space, inputs, dtype)
                 try:
-                    subject.output({})
+                    first, second = subject.output({}), subject.output({})
                 except FORWARD_ERRORS as raised:
                     problem = _first_line(raised)
-                else:
-                    return subject
+                    continue
+                if relative_error(first, second) > TOLERANCE:
+                    raise InputError(
+                        "the network gives another output each time on the same input, in eval mode",
+                        "let dropout and noise depend on self.training",
+                    )
+                return subject
         raise InputError(f"the network does not run on its input: {problem}", "give another --input")
 
     def keeps_values(self, keep: Keep) -> dict[str, Sequence[int]]:

@@ -83,8 +83,11 @@ class Result:
         if self._recipe.arch == MODULE:
             # A module handed over in Python cannot be built by another process.
             module = self._dense.module
-            loaded = load(path, into=rebuilt(module, all_tensors(module)))
-            error = relative_error(expected, run(loaded, input_room.make(specs)))
+            try:
+                loaded = load(path, into=rebuilt(module, all_tensors(module)))
+                error = relative_error(expected, run(loaded, input_room.make(specs)))
+            except FORWARD_ERRORS as raised:
+                return Proof(RELOAD_HERE, False, None, TOLERANCE, str(raised).strip().splitlines()[0][:200])
             return Proof(RELOAD_HERE, error <= TOLERANCE, error, TOLERANCE, "into a copy of the module")
         return reload_proof(path, specs, expected, self._dense.given_arch)
 

@@ -38,6 +38,12 @@ def saved(halved: Result, tmp_path_factory: pytest.TempPathFactory) -> Path:
     return path
 
 
+@pytest.fixture(autouse=True)
+def no_width(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Parallel workers are told the width of the terminal, which changes how tables break."""
+    monkeypatch.delenv("COLUMNS", raising=False)
+
+
 @pytest.fixture
 def no_reload(monkeypatch: pytest.MonkeyPatch) -> None:
     """Spare the fresh process, which takes seconds, where the test is not about it."""

@@ -225,3 +225,53 @@ def test_a_network_of_two_inputs_and_a_dictionary() -> None:
 def test_named_inputs_reach_the_arguments_of_that_name() -> None:
     result = prunecli.prune(Pair(), inputs=["scale:1,5,1", "words:int64:1,5"], ratio=0.5)
     assert result.report.target.met
+
+
+class Keeps(nn.Module):
+    """Counts its calls and keeps what it computed, in a list and in a dict."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.a, self.b = nn.Linear(4, 6), nn.Linear(6, 2)
+        self.steps, self.history, self.cache = 0, [], {}
+        self.register_buffer("table", torch.linspace(0.1, 1, 6), persistent=False)
+
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
+        y = self.a(x).relu()
+        self.steps += 1
+        self.history.append(y)
+        if "twos" not in self.cache:
+            self.cache["twos"] = torch.full_like(y, 2.0)
+        result: torch.Tensor = self.b(y * self.cache["twos"])
+        return result
+
+
+def test_a_module_that_keeps_things_is_left_as_it_was(tmp_path: Path) -> None:
+    module = Keeps()
+    result = prunecli.prune(module, example_inputs=torch.randn(1, 4), ratio=0.5)
+    assert (module.steps, module.history, module.cache) == (0, [], {})
+    assert not any(child._forward_hooks or child._forward_pre_hooks for child in module.modules())
+    assert (result.model.steps, result.model.history) == (0, [])
+    assert result.model(torch.randn(1, 4)).shape == (1, 2)
+    result.save(tmp_path / "keeps.safetensors")
+    loaded = prunecli.load(tmp_path / "keeps.safetensors", factory=Keeps)
+    assert loaded.a.weight.shape == (3, 4)
+
+
+def test_outputs_in_a_plain_object_are_never_cut() -> None:
+    class Out:
+        def __init__(self, logits: torch.Tensor) -> None:
+            self.logits = logits
+
+    class Wrapped(Own):
+        def forward(self, x: torch.Tensor) -> Out:  # type: ignore[override]
+            return Out(super().forward(x))
+
+    result = prunecli.prune(Wrapped(), example_inputs=torch.zeros(1, 3, 12, 12), ratio=0.5)
+    dense = Own()(torch.zeros(1, 3, 12, 12))
+    assert result.model(torch.zeros(1, 3, 12, 12)).logits.shape == dense.shape
+
+
+def test_a_seed_that_no_generator_takes() -> None:
+    with pytest.raises(UsageError, match="--seed"):
+        prunecli.prune(Own(), example_inputs=torch.zeros(1, 3, 12, 12), ratio=0.5, seed=2**40)

@@ -43,7 +43,7 @@ def test_the_library_reads_it_back(tmp_path: Path) -> None:
     assert digest == file_digest(out)
     assert names_in(tmp_path) == ["x.safetensors"]
     with safe_open(out, framework="pt") as file:
-        assert set(file.metadata()) == {"format", "prunecli.recipe"}
+        assert set(file.metadata()) == {"format", "prunecli.recipe", "prunecli.recipe.sha256"}
     assert int.from_bytes(out.read_bytes()[:8], "little") % 8 == 0
 
 

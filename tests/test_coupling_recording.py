@@ -4,11 +4,21 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
+import pytest
 import torch
 from torch import Tensor
 
 from prunecli.coupling.nodes import fresh, is_pinned
-from prunecli.coupling.recording import CONSTANT, CostTerm, Recording, numbers_in, tensors_in, to_meta
+from prunecli.coupling.recording import (
+    CONSTANT,
+    CostTerm,
+    Recording,
+    numbers_in,
+    outputs_in,
+    tensors_in,
+    to_meta,
+)
+from prunecli.errors import InputError
 
 
 def test_a_tensor_from_nowhere_has_fixed_axes() -> None:
@@ -96,3 +106,19 @@ def test_stand_ins_have_no_storage() -> None:
     assert to_meta(torch.zeros(2, 3, dtype=torch.float64)).dtype is torch.float32
     assert to_meta(torch.zeros(2, dtype=torch.int64)).dtype is torch.int64
     assert to_meta(torch.zeros(2, 3)).is_meta
+
+
+class Plain:
+    def __init__(self, **values: object) -> None:
+        self.__dict__.update(values)
+
+
+def test_outputs_are_found_however_deep() -> None:
+    a, b, c = torch.ones(1), torch.ones(2), torch.ones(3)
+    assert outputs_in(Plain(x=a, more=[{"k": (b, None, 3)}, Plain(y=c)])) == [a, b, c]
+
+
+@pytest.mark.parametrize("hidden", [iter([1]), lambda: 1, (i for i in ())])
+def test_what_could_hide_a_tensor_is_refused(hidden: object) -> None:
+    with pytest.raises(InputError, match="cannot be searched for tensors"):
+        outputs_in([torch.ones(1), hidden])

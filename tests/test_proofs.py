@@ -239,3 +239,36 @@ def test_an_output_that_shows_nothing_is_said() -> None:
     (proof,) = checked.prove({by_size(checked.space)[6]: (0, 1)})
     assert (proof.passed, proof.error) == (True, 0.0)
     assert "no output depends on the removed units" in proof.detail
+
+
+@pytest.mark.parametrize(
+    ("wanted", "found", "error"),
+    [
+        ([math.inf, math.nan, 1.0], [math.inf, math.nan, 1.0], 0.0),
+        ([math.inf, 2.0], [math.inf, 1.0], 0.5),
+        ([math.inf, 2.0], [2.0, 2.0], math.inf),
+        ([1.0, 2.0], [math.nan, 2.0], math.inf),
+    ],
+)
+def test_infinities_are_equal_to_themselves_only(
+    wanted: list[float], found: list[float], error: float
+) -> None:
+    assert relative_error([torch.tensor(wanted)], [torch.tensor(found)]) == error
+
+
+def test_nothing_to_compare_is_no_proof() -> None:
+    assert relative_error([], []) == math.inf
+
+
+def test_a_network_that_draws_in_eval_mode_is_refused() -> None:
+    class Noisy(nn.Module):
+        def __init__(self) -> None:
+            super().__init__()
+            self.a, self.b = nn.Linear(4, 6), nn.Linear(6, 2)
+
+        def forward(self, x: Tensor) -> Tensor:
+            y: Tensor = self.b(nn.functional.dropout(self.a(x)))
+            return y
+
+    with pytest.raises(InputError, match="another output each time"):
+        subject(Noisy(), torch.randn(1, 4))

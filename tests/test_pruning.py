@@ -6,7 +6,6 @@ import json
 import re
 from collections.abc import Callable
 from dataclasses import replace
-from importlib import import_module
 from math import ceil, floor
 from pathlib import Path
 
@@ -208,7 +207,7 @@ def test_a_group_that_breaks_when_cut_is_left_whole_and_the_rest_goes_on(
 
 
 def test_a_proof_that_always_fails_stops_the_run(checkpoint: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(import_module("prunecli.proofs"), "relative_error", lambda *_: 1.0)
+    monkeypatch.setattr("prunecli.proofs.Subject.error", lambda *_: 1.0)
     with pytest.raises(ImpossibleError):
         prunecli.prune(checkpoint, speedup=2)
 

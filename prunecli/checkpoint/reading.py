@@ -9,6 +9,7 @@ import json
 from collections.abc import Mapping
 from dataclasses import dataclass
 from difflib import get_close_matches
+from hashlib import sha256
 from pathlib import Path
 
 import torch
@@ -21,6 +22,7 @@ from prunecli.checkpoint.unwrapping import Unwrapped, unwrap
 from prunecli.errors import InputError, UsageError
 
 RECIPE_KEY = "prunecli.recipe"
+RECIPE_DIGEST_KEY = "prunecli.recipe.sha256"
 
 
 @dataclass(frozen=True)
@@ -128,7 +130,10 @@ def _recipe(metadata: Mapping[str, str]) -> Recipe | None:
         data = json.loads(metadata[RECIPE_KEY])
     except (ValueError, RecursionError):
         raise InputError("the recipe in the file is not JSON", "prune the checkpoint again") from None
-    return Recipe.from_json(data)
+    recipe = Recipe.from_json(data)
+    if metadata.get(RECIPE_DIGEST_KEY) != sha256(metadata[RECIPE_KEY].encode()).hexdigest():
+        raise InputError("the recipe is not the one that was written: digests differ", "get the file again")
+    return recipe
 
 
 def _not_a_checkpoint(path: Path, start: bytes) -> InputError:

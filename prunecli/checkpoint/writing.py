@@ -7,12 +7,13 @@ import os
 import tempfile
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
+from hashlib import sha256
 from pathlib import Path
 
 from torch import Tensor
 
 from prunecli.checkpoint.digests import file_digest
-from prunecli.checkpoint.reading import RECIPE_KEY
+from prunecli.checkpoint.reading import RECIPE_DIGEST_KEY, RECIPE_KEY
 from prunecli.checkpoint.recipe import Recipe
 from prunecli.checkpoint.safetensor_files import DTYPE_NAMES, serialise
 from prunecli.errors import InputError, OutputError, UsageError
@@ -59,7 +60,8 @@ def write(
     on_cpu = {name: tensor.detach().cpu().contiguous() for name, tensor in tensors.items()}
     with _replacing(path) as temporary:
         with _as_output_error(path), temporary.open("wb") as file:
-            serialise(file, on_cpu, {"format": "pt", RECIPE_KEY: document})
+            digest = sha256(document.encode()).hexdigest()
+            serialise(file, on_cpu, {"format": "pt", RECIPE_KEY: document, RECIPE_DIGEST_KEY: digest})
             file.flush()
             os.fsync(file.fileno())
         check(temporary)

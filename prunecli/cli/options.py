@@ -83,6 +83,14 @@ def require_readable(path: Path) -> None:
         raise InputError(f"{path} may not be read", "check its permissions")
 
 
+def is_stdout(path: Path) -> bool:
+    """Whether the shell sends stdout to ``path``: then the document goes there, and nothing else may."""
+    try:
+        return os.path.samestat(path.stat(), os.fstat(1))
+    except OSError:
+        return False
+
+
 def require_writable(path: Path, force: bool) -> None:
     """Raise unless ``path`` can be created, before any work is done for it."""
     if path.is_dir():

@@ -174,7 +174,8 @@ def _execute(request: Request) -> None:
     from prunecli.report.files import write_report
 
     for path in files.reports:
-        write_report(done, path)
+        if not options.is_stdout(path):
+            write_report(done, path)
     _show_result(done, request)
 
 

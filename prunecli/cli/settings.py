@@ -11,7 +11,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from prunecli.cli import names
-from prunecli.cli.options import Network, require_one_format, require_readable, require_writable
+from prunecli.cli.options import Network, is_stdout, require_one_format, require_readable, require_writable
 from prunecli.errors import InputError, UsageError
 from prunecli.plan import Plan
 
@@ -95,7 +95,7 @@ class Files:
         for path in (self.output, *self.reports):
             if path.exists() and path.samefile(self.checkpoint):
                 raise UsageError(f"{path} is the checkpoint itself", "choose another name with -o")
-            require_writable(path, force)
+            require_writable(path, force or is_stdout(path))
 
 
 @dataclass(frozen=True)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -14,6 +14,7 @@ from prunecli.coupling.algebra import Algebra
 from prunecli.coupling.integers import IntegerLog, TracedInt
 from prunecli.coupling.nodes import ONE, Node, fixed, fresh, is_pinned
 from prunecli.coupling.space import Role
+from prunecli.errors import InputError
 
 _AXES = "_prunecli_axes"
 _NAME = "_prunecli_name"
@@ -124,6 +125,28 @@ def tensors_in(value: Any) -> list[Tensor]:
     if hasattr(value, "__dataclass_fields__"):
         return [tensor for name in value.__dataclass_fields__ for tensor in tensors_in(getattr(value, name))]
     return []
+
+
+def outputs_in(value: Any) -> list[Tensor]:
+    """All tensors that ``forward`` returned, however deep. Raises ``InputError`` where something could hide
+    one.
+    """
+    if isinstance(value, Tensor):
+        return [value]
+    if value is None or isinstance(value, (str, bytes, int, float, complex)):
+        return []
+    if isinstance(value, Mapping):
+        items: Iterable[Any] = value.values()
+    elif isinstance(value, (tuple, list, set, frozenset)):
+        items = value
+    elif hasattr(value, "__dict__") and not callable(value):
+        items = vars(value).values()
+    else:
+        raise InputError(
+            f"forward returns a {type(value).__name__}, which cannot be searched for tensors",
+            "return tensors, tuples, dicts or plain objects",
+        )
+    return [tensor for item in items for tensor in outputs_in(item)]
 
 
 def numbers_in(value: Any) -> list[TracedInt]:

@@ -28,8 +28,9 @@ from prunecli.coupling.functions import HANDLERS, plain
 from prunecli.coupling.integers import IntegerLog
 from prunecli.coupling.nodes import fixed
 from prunecli.coupling.operators import RULES, Call, Rule, pointwise, torch_tag_says_pointwise, unknown
-from prunecli.coupling.recording import Recording, tensors_in, to_meta
+from prunecli.coupling.recording import Recording, outputs_in, tensors_in, to_meta
 from prunecli.coupling.shortcuts import SHORTCUTS
+from prunecli.errors import InputError
 
 _META = torch.device("meta")
 _NEW = frozenset({"new_zeros", "new_ones", "new_full", "new_empty"})
@@ -140,16 +141,29 @@ def record(
         stack.enter_context(_untouched(module, recording.integers))
         stack.enter_context(_module_paths(module, recording))
         state = _stand_ins(module, recording, stand_in)
+        _pin_buffers_without_a_file(module, recording)
         arguments = [_input(recording, value, stand_in) for value in inputs]
         stack.enter_context(_Functions(recording))
         stack.enter_context(_Operators(recording, on_meta))
         output = functional_call(module, state, tuple(arguments), tie_weights=True)
-    recording.pin_all(tensors_in(output), "the network's output")
+    outputs = outputs_in(output)
+    if not outputs:
+        raise InputError("forward returns no tensor", "return what the network computes")
+    recording.pin_all(outputs, "the network's output")
 
 
 def _real(tensor: Tensor) -> Tensor:
     copy = tensor.detach().clone()
     return copy.float() if copy.is_floating_point() else copy
+
+
+def _pin_buffers_without_a_file(module: nn.Module, recording: Recording) -> None:
+    """Buffers outside the state_dict are rebuilt by the network's own code, at their full size."""
+    saved = set(module.state_dict(keep_vars=True))
+    for name, _ in module.named_buffers(remove_duplicate=False):
+        if name not in saved:
+            for node in recording.parameter_axes[name]:
+                recording.algebra.pin(node, f"buffer {name} is not in the state_dict")
 
 
 def _stand_ins(module: nn.Module, recording: Recording, stand_in: Any) -> dict[str, Tensor]:
