@@ -44,7 +44,10 @@ def verify(
         checkpoint = read(path)
         recipe = checkpoint.recipe
         if recipe is None:
-            raise InputError(f"'{path}' has no recipe: it was not written by prune run")
+            raise InputError(
+                f"'{path}' has no recipe: it was not written by prune run",
+                "name the pruned file; --against takes CKPT",
+            )
         proofs = [_digest_proof(checkpoint.tensors, recipe)]
     with clock.stage("reload"):
         proofs.append(
