@@ -13,7 +13,7 @@ from prunecli import inputs as input_room
 from prunecli.checkpoint.reading import read
 from prunecli.checkpoint.recipe import Recipe
 from prunecli.clock import Clock
-from prunecli.errors import ImpossibleError, InputError
+from prunecli.errors import ImpossibleError, InputError, first_line
 from prunecli.fresh import RELOAD_HERE, reload_proof
 from prunecli.loading import load, verify_digests
 from prunecli.measuring import traced
@@ -81,7 +81,7 @@ def _reload_here(path: str | Path, recipe: Recipe, factory: Callable[..., nn.Mod
     try:
         outputs = run(load(path, factory=factory), input_room.make(recipe.inputs))
     except (ImpossibleError, *FORWARD_ERRORS) as error:
-        return Proof(RELOAD_HERE, False, detail=str(error).strip().splitlines()[0][:200])
+        return Proof(RELOAD_HERE, False, detail=first_line(error))
     finite = all(bool(tensor.isfinite().all()) for tensor in outputs if tensor.is_floating_point())
     return Proof(
         RELOAD_HERE, finite, detail="it runs and its outputs are finite" if finite else "outputs not finite"

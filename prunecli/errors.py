@@ -47,6 +47,13 @@ class OutputError(PruneError):
     exit_code = 5
 
 
+def first_line(error: BaseException) -> str:
+    """What a library's exception says, in one line of at most 200 characters; its type where it says
+    nothing.
+    """
+    return next(iter(str(error).strip().splitlines()), type(error).__name__)[:200]
+
+
 def unknown_name(kind: str, name: str, known: Iterable[str]) -> UsageError:
     """A ``UsageError`` for a misspelt ``name``, with the nearest known names as the hint."""
     names = sorted(known)

@@ -8,7 +8,7 @@ from prunecli import inputs as input_room
 from prunecli.assembly import all_tensors, rebuilt
 from prunecli.counting import Count, count, sizes_of
 from prunecli.coupling import Space, trace
-from prunecli.errors import InputError
+from prunecli.errors import InputError, first_line
 from prunecli.proofs import FORWARD_ERRORS
 from prunecli.report.model import Totals
 from prunecli.subjects import Dense
@@ -20,10 +20,9 @@ def traced(dense: Dense) -> Space:
         copy = rebuilt(dense.module, all_tensors(dense.module))
         return trace(copy, input_room.make(dense.specs))
     except FORWARD_ERRORS as error:
-        first = next(iter(str(error).strip().splitlines()), type(error).__name__)
         shapes = ", ".join("x".join(map(str, spec.shape)) for spec in dense.specs)
         raise InputError(
-            f"the network does not run on an input of {shapes}: {first:.200}", "give another --input"
+            f"the network does not run on an input of {shapes}: {first_line(error)}", "give another --input"
         ) from error
 
 
@@ -42,8 +41,8 @@ def counted(dense: Dense, module: nn.Module, space: Space) -> Count:
             copy = rebuilt(module, weights).eval()
             return count(copy, arguments, left_out=space.other_macs.value(space.sizes))
         except FORWARD_ERRORS as error:
-            problem = next(iter(str(error).strip().splitlines()), type(error).__name__)
-    raise InputError(f"the network could not be run to be counted: {problem:.200}", "give another --input")
+            problem = first_line(error)
+    raise InputError(f"the network could not be run to be counted: {problem}", "give another --input")
 
 
 def totals(module: nn.Module, counted: Count) -> Totals:

@@ -19,7 +19,7 @@ from prunecli.checkpoint.recipe import AttributePatch
 from prunecli.coupling.axes import owners
 from prunecli.coupling.recording import outputs_in
 from prunecli.coupling.space import Bundle, Space
-from prunecli.errors import InputError
+from prunecli.errors import InputError, first_line
 from prunecli.loading import apply_patches
 from prunecli.report.model import Proof
 from prunecli.surgery import cut
@@ -136,7 +136,7 @@ class Subject:
                 try:
                     first, second = subject.output({}), subject.output({})
                 except FORWARD_ERRORS as raised:
-                    problem = _first_line(raised)
+                    problem = first_line(raised)
                     continue
                 if relative_error(first, second) > TOLERANCE:
                     raise InputError(
@@ -223,14 +223,10 @@ def _part(keep: Keep, bundles: Sequence[Bundle]) -> dict[str, Sequence[int]]:
     return {name: kept for name, kept in keep.items() if name in names}
 
 
-def _first_line(error: Exception) -> str:
-    return next(iter(str(error).strip().splitlines()), type(error).__name__)[:200]
-
-
 def _measured(name: str, measure: Callable[[], float], detail: str) -> Proof:
     try:
         error = measure()
     except FORWARD_ERRORS as raised:
-        return Proof(name, False, None, TOLERANCE, f"forward raised: {_first_line(raised)}")
+        return Proof(name, False, None, TOLERANCE, f"forward raised: {first_line(raised)}")
     passed = error <= TOLERANCE
     return Proof(name, passed, error, TOLERANCE, detail if passed else f"relative error {error:.3g}")

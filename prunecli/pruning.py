@@ -20,7 +20,7 @@ from prunecli.checkpoint.writing import write
 from prunecli.clock import Clock
 from prunecli.counting import Count
 from prunecli.coupling import Space
-from prunecli.errors import ImpossibleError, InputError
+from prunecli.errors import ImpossibleError, InputError, first_line
 from prunecli.fresh import RELOAD_HERE, TOLERANCE, reload_proof
 from prunecli.loading import load
 from prunecli.measuring import counted, totals, traced, unknown_operator_notes
@@ -87,7 +87,7 @@ class Result:
                 loaded = load(path, into=rebuilt(module, all_tensors(module)))
                 error = relative_error(expected, run(loaded, input_room.make(specs)))
             except FORWARD_ERRORS as raised:
-                return Proof(RELOAD_HERE, False, None, TOLERANCE, str(raised).strip().splitlines()[0][:200])
+                return Proof(RELOAD_HERE, False, None, TOLERANCE, first_line(raised))
             return Proof(RELOAD_HERE, error <= TOLERANCE, error, TOLERANCE, "into a copy of the module")
         return reload_proof(path, specs, expected, self._dense.given_arch)
 

@@ -16,6 +16,7 @@ from prunecli.assembly import all_tensors
 from prunecli.checkpoint.reading import read, require_finite
 from prunecli.checkpoint.specs import InputSpec, Scalar
 from prunecli.errors import InputError, UsageError, unknown_name
+from prunecli.networks.families import FAMILIES
 from prunecli.networks.resolving import resolve
 from prunecli.report.model import Input, NetworkFacts, Source
 
@@ -125,7 +126,7 @@ def _from_path(
 
 
 def _is_registry(arch: str) -> bool:
-    return arch.partition(":")[0] in ("torchvision", "timm", "cifar")
+    return arch.partition(":")[0] in FAMILIES
 
 
 def _from_module(

@@ -40,3 +40,9 @@ def test_a_name_like_no_other_gets_the_list() -> None:
     assert error.hint == "known: local, uniform"
     many = errors.unknown_name("network", "zzz", [f"net{i:02}" for i in range(50)])
     assert many.hint is not None and many.hint.count(",") == 19
+
+
+def test_an_exception_of_a_library_is_one_short_line() -> None:
+    assert errors.first_line(RuntimeError("\n sizes differ\nat line 3")) == "sizes differ"
+    assert errors.first_line(AssertionError()) == "AssertionError"
+    assert len(errors.first_line(ValueError("x" * 999))) == 200

@@ -14,7 +14,8 @@ from torchvision import models
 from torchvision.models import segmentation
 
 from prunecli.errors import InputError, PruneError, UsageError
-from prunecli.networks import example_inputs, names, resolve
+from prunecli.inputs import make
+from prunecli.networks import names, resolve
 from prunecli.networks.cifar import REGISTRY
 
 
@@ -39,7 +40,7 @@ def test_identified_network_computes_the_same(name: str) -> None:
     module = quick(name, num_classes=7)
     network = resolve(state(module), arch=None, arguments={})
     assert (network.spec, network.arguments) == (f"torchvision:{name}", {"num_classes": 7})
-    (image,) = example_inputs(network.inputs)
+    (image,) = make(network.inputs)
     assert tuple(image.shape) == (1, 3, 224, 224)
     assert not network.module.training
     assert type(network.module) is type(module)
@@ -138,7 +139,7 @@ def test_other_names_in_the_same_order_are_matched_and_said() -> None:
     }
     network = resolve(renamed, arch="torchvision:resnet18", arguments={})
     assert any("matched by order" in note for note in network.notes)
-    (image,) = example_inputs(network.inputs)
+    (image,) = make(network.inputs)
     assert torch.equal(network.module(image), module(image))
 
 
@@ -239,7 +240,7 @@ def test_timm_by_name() -> None:
     module = timm.create_model("swin_tiny_patch4_window7_224", num_classes=7).eval()
     network = resolve(state(module), arch="timm:swin_tiny_patch4_window7_224", arguments={})
     assert network.arguments == {"num_classes": 7}
-    (image,) = example_inputs(network.inputs)
+    (image,) = make(network.inputs)
     # Its attention masks are not in the file: they must have been computed.
     assert torch.equal(network.module(image), module(image))
 

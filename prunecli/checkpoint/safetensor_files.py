@@ -13,7 +13,7 @@ from safetensors import SafetensorError, safe_open
 from torch import Tensor
 
 from prunecli.checkpoint.digests import file_digest, raw_bytes
-from prunecli.errors import InputError
+from prunecli.errors import InputError, first_line
 
 MAX_INDEX_BYTES = 64 << 20
 DTYPE_NAMES = {
@@ -43,7 +43,7 @@ def read_one(path: Path) -> tuple[dict[str, Tensor], dict[str, str]]:
             tensors = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118 (not a mapping)
             metadata = file.metadata() or {}
     except (SafetensorError, ValueError, RuntimeError, TypeError, AttributeError) as error:
-        reason = str(error).splitlines()[0] if str(error) else type(error).__name__
+        reason = first_line(error)
         raise InputError(
             f"'{path}' is a damaged safetensors file: {reason}",
             "the copy or download is incomplete; get it again",

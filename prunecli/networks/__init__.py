@@ -14,13 +14,12 @@ from prunecli.networks.arguments import parse_arguments, parse_input
 from prunecli.networks.catalogue import names
 
 if TYPE_CHECKING:
-    from prunecli.networks.building import build, example_inputs, materialise
+    from prunecli.networks.building import build, materialise
     from prunecli.networks.resolving import Network, resolve
 
 __all__ = [
     "Network",
     "build",
-    "example_inputs",
     "materialise",
     "names",
     "parse_arguments",
@@ -31,7 +30,6 @@ __all__ = [
 _MODULE_OF = {
     "Network": "resolving",
     "build": "building",
-    "example_inputs": "building",
     "materialise": "building",
     "resolve": "resolving",
 }

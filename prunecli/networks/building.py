@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Mapping
 
 import torch
-from torch import Tensor, nn
+from torch import nn
 
 from prunecli.checkpoint.specs import InputSpec, Scalar
 from prunecli.errors import UsageError, unknown_name
@@ -15,7 +15,7 @@ from prunecli.networks.catalogue import names
 from prunecli.networks.families import FAMILIES, Family
 from prunecli.networks.sketching import materialise, sketch
 
-__all__ = ["build", "example_inputs", "family_of", "materialise", "real_maker"]
+__all__ = ["build", "family_of", "materialise", "real_maker"]
 
 # What a constructor raises for an argument it does not know or cannot use.
 _REJECTIONS = (
@@ -94,16 +94,3 @@ def build(spec: str, arguments: Mapping[str, Scalar]) -> tuple[nn.Module, tuple[
         # A network that reads its own fresh parameters cannot be sketched; a wrong argument fails here again.
         module = _forked(make)
     return module, family.inputs(name, arguments, module)
-
-
-def example_inputs(specs: Sequence[InputSpec], seed: int = 0) -> tuple[Tensor, ...]:
-    """Tensors of the given shapes: normal noise for floats, zeros for integers (always a valid index)."""
-    generator = torch.Generator().manual_seed(seed)
-    made = []
-    for spec in specs:
-        dtype: torch.dtype = getattr(torch, spec.dtype)
-        if dtype.is_floating_point:
-            made.append(torch.randn(spec.shape, generator=generator).to(dtype))
-        else:
-            made.append(torch.zeros(spec.shape, dtype=dtype))
-    return tuple(made)
