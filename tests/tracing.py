@@ -9,6 +9,7 @@ from torch import Tensor, nn
 
 from prunecli.assembly import all_tensors
 from prunecli.coupling import trace
+from prunecli.coupling.build import never
 from prunecli.coupling.nodes import Atom, Node, Prod, normal
 from prunecli.coupling.space import Group, Space
 from prunecli.proofs import Keep, Subject
@@ -59,10 +60,10 @@ def error(module: nn.Module, space: Space, *inputs: Tensor, keep: Keep | None = 
     return case.error(case.keeps_values(half(space)) if keep is None else keep)
 
 
-def check(module: nn.Module, *shape: int) -> Space:
+def check(module: nn.Module, *shape: int, thaw: Callable[[Group], bool] = never) -> Space:
     """The space of ``module``; half of it can be cut, and the rest is the masked network."""
     x = example(*shape)
-    space = trace(module, (x,))
+    space = trace(module, (x,), free=thaw)
     assert half(space), "nothing can be cut"
     case = subject(module, space, x)
     assert case.error(case.keeps_values(half(space))) < 1e-9

@@ -10,8 +10,8 @@ from torch.nn import functional as F  # noqa: N812  (the name everybody uses)
 from prunecli.coupling.functions import register_adapter, sliced_by_itself
 from prunecli.coupling.integers import TracedInt
 from prunecli.coupling.nodes import Node, normal
-from prunecli.coupling.operators import VALUE_CHANGING
-from prunecli.coupling.products import freeze_heads
+from prunecli.coupling.operators import REPEATED, VALUE_CHANGING
+from prunecli.coupling.products import mark_heads
 from prunecli.coupling.recording import Recording, empty_stand_in
 
 
@@ -31,7 +31,7 @@ def attention(recording: Recording, func: Any, args: tuple[Any, ...], kwargs: di
     algebra.unify(k[-2], v[-2])
     for index in range(len(q) - 2):
         _unify_batch(recording, q[index], k[index], v[index], bool(given.get("enable_gqa")))
-        freeze_heads(recording, q[index])
+        mark_heads(recording, q[index], q[-1], v[-1])
     if given.get("scale") is None:
         algebra.mark(q[-1], VALUE_CHANGING, "attention is scaled by the size of a head")
     algebra.mark(k[-2], VALUE_CHANGING, "a softmax runs over it")
@@ -61,6 +61,7 @@ def _unify_batch(recording: Recording, q: Node, k: Node, v: Node, grouped: bool)
             recording.algebra.pin(k, "query heads cut across key heads")
         else:
             recording.algebra.unify(pair[0], k)
+            recording.algebra.mark(pair[1], REPEATED, f"query heads of one key head in {recording.where}")
 
 
 @register_adapter(F.multi_head_attention_forward)
@@ -93,6 +94,6 @@ def multi_head_attention(
     pair = recording.algebra.factor(inner, int(given["num_heads"]))
     if pair is not None:
         recording.pair(given["num_heads"], pair[0])
-        freeze_heads(recording, pair[0])
+        mark_heads(recording, pair[0], pair[1])
         recording.algebra.mark(pair[1], VALUE_CHANGING, "attention is scaled by the size of a head")
     return result

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import replace
 from typing import Any
 
@@ -15,12 +15,22 @@ from prunecli.coupling.axes import Axis, Concat, Fixed, Product, Units
 from prunecli.coupling.balance import balance
 from prunecli.coupling.cost import Polynomial
 from prunecli.coupling.nodes import Atom, Cat, Node, leaves, normal
-from prunecli.coupling.operators import CONV_GROUPS, HEADS, NORM_GROUPS, VALUE_CHANGING
+from prunecli.coupling.operators import (
+    CONV_GROUPS,
+    HEAD_DIMENSION,
+    HEADS,
+    KV_HEADS,
+    NORM_GROUPS,
+    QUERY_HEADS,
+    VALUE_CHANGING,
+)
 from prunecli.coupling.recording import Recording
 from prunecli.coupling.space import Group, PinnedDim, Role, Slot, Space
 from prunecli.coupling.tracer import record
 
 FROZEN_KINDS = {
+    QUERY_HEADS: "heads are left whole unless asked for",
+    KV_HEADS: "heads are left whole unless asked for",
     HEADS: "heads are left whole unless asked for",
     CONV_GROUPS: "group counts are left whole unless asked for",
     NORM_GROUPS: "group counts are left whole unless asked for",
@@ -28,13 +38,19 @@ FROZEN_KINDS = {
 _HIDDEN = frozenset({"kernel size", "a single index", "empty"})
 
 
-def trace(module: nn.Module, inputs: Sequence[Any]) -> Space:
+def never(group: Group) -> bool:
+    """No group of a kind that is left whole is freed."""
+    return False
+
+
+def trace(module: nn.Module, inputs: Sequence[Any], *, free: Callable[[Group], bool] = never) -> Space:
     """The ``Space`` of ``module``, learnt from one run on ``inputs`` (tensors; only their shapes and types
     count).
 
     The module is not changed and nothing is computed; its parameters may be on the meta device. Where
     forward looks at values, it runs on real zeros instead. Parameters that only train mode reaches
-    (auxiliary heads) are traced in train mode as well. Raises whatever forward raises on such inputs.
+    (auxiliary heads) are traced in train mode as well. Heads, group counts and their like are frozen unless
+    ``free`` says otherwise of the group. Raises whatever forward raises on such inputs.
     """
     recording = Recording()
     with torch.random.fork_rng(devices=[]):
@@ -42,7 +58,7 @@ def trace(module: nn.Module, inputs: Sequence[Any]) -> Space:
         unused = [name for name, _ in module.named_parameters() if name not in recording.used]
         if unused and not module.training:
             _record_training(module, inputs, recording)
-    return _Builder(module, recording).space()
+    return _Builder(module, recording, free).space()
 
 
 def _record(module: nn.Module, inputs: Sequence[Any], recording: Recording, counting: bool = True) -> None:
@@ -77,7 +93,8 @@ def _record_training(module: nn.Module, inputs: Sequence[Any], recording: Record
 
 
 class _Builder:
-    def __init__(self, module: nn.Module, recording: Recording) -> None:
+    def __init__(self, module: nn.Module, recording: Recording, free: Callable[[Group], bool]) -> None:
+        self.free = free
         self.module = module
         self.recording = recording
         self.names: dict[int, str] = {}
@@ -174,7 +191,7 @@ class _Builder:
         module = first.parameter.rpartition(".")[0]
         base = module if first.role == "out" and module else first.parameter
         kind = _kind(atom)
-        base += "" if kind == "channels" else f":{kind.split()[-1]}"
+        base += f":{kind.split()[-1]}" if kind in FROZEN_KINDS else ""
         name, count = base, 1
         while name in self.atoms:
             count += 1
@@ -188,9 +205,8 @@ class _Builder:
         for name, atom in self.atoms.items():
             kind, marks = _kind(atom), atom.marks or {}
             frozen = f"{marks[kind]}; {FROZEN_KINDS[kind]}" if kind in FROZEN_KINDS else None
-            result.append(
-                Group(name, atom.size, tuple(self.slots[name]), kind, frozen, marks.get(VALUE_CHANGING))
-            )
+            group = Group(name, atom.size, tuple(self.slots[name]), kind, frozen, marks.get(VALUE_CHANGING))
+            result.append(replace(group, frozen=None) if frozen and self.free(group) else group)
         return result
 
     def axis(self, node: Node) -> Axis:
@@ -241,7 +257,7 @@ class _Builder:
 
 def _kind(atom: Atom) -> str:
     marks = atom.marks or {}
-    return next((kind for kind in (HEADS, CONV_GROUPS, NORM_GROUPS) if kind in marks), "channels")
+    return next((kind for kind in (*FROZEN_KINDS, HEAD_DIMENSION) if kind in marks), "channels")
 
 
 def _informed(group: Group, solution: constraints.Solution) -> Group:

@@ -18,6 +18,10 @@ from prunecli.coupling.recording import Recording, tensors_in
 
 VALUE_CHANGING = "value-changing"
 HEADS = "heads"
+KV_HEADS = "kv heads"
+QUERY_HEADS = "query heads"
+HEAD_DIMENSION = "head dimension"
+REPEATED = "repeated"
 CONV_GROUPS = "convolution groups"
 NORM_GROUPS = "normalisation groups"
 

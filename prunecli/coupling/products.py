@@ -4,8 +4,18 @@ from __future__ import annotations
 
 from torch import Tensor
 
-from prunecli.coupling.nodes import ONE, Node, fixed, normal, product
-from prunecli.coupling.operators import CONV_GROUPS, HEADS, Call, fixed_positions, register_operator
+from prunecli.coupling.nodes import ONE, Node, fixed, is_pinned, leaves, normal, product
+from prunecli.coupling.operators import (
+    CONV_GROUPS,
+    HEAD_DIMENSION,
+    HEADS,
+    KV_HEADS,
+    QUERY_HEADS,
+    REPEATED,
+    Call,
+    fixed_positions,
+    register_operator,
+)
 from prunecli.coupling.recording import Recording
 
 
@@ -91,17 +101,28 @@ def _matmul(recording: Recording, left: Tensor, right: Tensor, out: Tensor) -> N
     recording.algebra.unify(a[-1], b[-2])
     if len(a) == 3:
         recording.algebra.unify(a[0], b[0])
-        freeze_heads(recording, a[0])
+        mark_heads(recording, a[0], a[-1], b[-1])
     recording.role(right, "in", "out")
     recording.set_axes(out, [normal(node) for node in (*a[:-1], b[-1])])
     recording.cost(1, (*a[:-1], a[-1], b[-1]))
 
 
-def freeze_heads(recording: Recording, batch: Node) -> None:
+def mark_heads(recording: Recording, batch: Node, *dimensions: Node) -> None:
     """Unpinned axes in the batch of a matrix product count how often it is done: attention heads and their
-    kin.
+    kin. Where keys are repeated for several queries, the repeats are query heads and the rest kv heads.
     """
-    recording.algebra.mark(batch, HEADS, f"the number of heads in {recording.where}")
+    if is_pinned(batch):
+        return
+    algebra = recording.algebra
+    atoms = [atom for atom in leaves(batch) if atom.pinned is None]
+    grouped = any(REPEATED in (atom.marks or {}) for atom in atoms)
+    for atom in atoms:
+        algebra.mark(atom, HEADS, f"the number of heads in {recording.where}")
+        if grouped:
+            kind = QUERY_HEADS if REPEATED in (atom.marks or {}) else KV_HEADS
+            algebra.mark(atom, kind, f"the number of {kind} in {recording.where}")
+    for dimension in dimensions:
+        algebra.mark(dimension, HEAD_DIMENSION, f"the size of a head in {recording.where}")
 
 
 def _add_broadcast(recording: Recording, term: Tensor, out: Tensor) -> None:

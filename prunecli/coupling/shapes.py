@@ -8,7 +8,7 @@ from math import prod
 from torch import Tensor
 
 from prunecli.coupling.nodes import ONE, Node, concat, fixed, fresh, is_pinned, normal, product
-from prunecli.coupling.operators import Call, register_operator, unknown
+from prunecli.coupling.operators import REPEATED, Call, register_operator, unknown
 from prunecli.coupling.recording import Recording, tensors_in
 
 
@@ -68,7 +68,10 @@ def expand(recording: Recording, call: Call) -> None:
     result: list[Node] = []
     for position, size in enumerate(call.out.shape):
         node = axes[position - offset] if position >= offset else ONE
-        result.append(node if node.size == size else fresh(size))
+        if node.size != size:
+            node = fresh(size)
+            recording.algebra.mark(node, REPEATED, f"repeated in {recording.where}")
+        result.append(node)
     recording.set_axes(call.out, result)
 
 

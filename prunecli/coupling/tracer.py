@@ -23,7 +23,8 @@ from torch.utils._python_dispatch import TorchDispatchMode
 import prunecli.coupling.attention
 import prunecli.coupling.products
 import prunecli.coupling.reductions
-import prunecli.coupling.shapes  # noqa: F401  (these four register their rules)
+import prunecli.coupling.repeats
+import prunecli.coupling.shapes  # noqa: F401  (these five register their rules)
 from prunecli.coupling.functions import HANDLERS, plain
 from prunecli.coupling.integers import IntegerLog
 from prunecli.coupling.nodes import fixed
