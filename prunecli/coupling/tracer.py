@@ -24,7 +24,8 @@ import prunecli.coupling.attention
 import prunecli.coupling.products
 import prunecli.coupling.reductions
 import prunecli.coupling.repeats
-import prunecli.coupling.shapes  # noqa: F401  (these five register their rules)
+import prunecli.coupling.shapes
+import prunecli.coupling.vision  # noqa: F401  (these register their rules)
 from prunecli.coupling.functions import HANDLERS, plain
 from prunecli.coupling.integers import IntegerLog
 from prunecli.coupling.nodes import fixed
