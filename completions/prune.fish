@@ -12,7 +12,7 @@ complete -c prune -n '__fish_seen_subcommand_from inspect' -F
 complete -c prune -n '__fish_seen_subcommand_from inspect' -l groups -d 'Show what can only be removed together, instead of layers'
 complete -c prune -n '__fish_seen_subcommand_from inspect' -l arch -x -a 'torchvision: timm: cifar:' -d 'torchvision:NAME, timm:NAME, cifar:NAME or FILE.py:factory'
 complete -c prune -n '__fish_seen_subcommand_from inspect' -l arch-arg -x -d 'Constructor argument of the network'
-complete -c prune -n '__fish_seen_subcommand_from inspect' -l input -x -d 'Input shape: C,H,W, or name:dtype:N,C,H,W with the batch'
+complete -c prune -n '__fish_seen_subcommand_from inspect' -l input -x -d 'Input shape: C,H,W, or name:dtype:N,C,H,W with the batch (list.0:C,H,W in a list)'
 complete -c prune -n '__fish_seen_subcommand_from inspect' -l json -d 'Print one JSON document instead of tables'
 complete -c prune -n '__fish_seen_subcommand_from inspect' -s h -l help -d 'Show the help'
 complete -c prune -n '__fish_seen_subcommand_from run' -F
@@ -32,7 +32,7 @@ complete -c prune -n '__fish_seen_subcommand_from run' -l normalize -x -a 'none 
 complete -c prune -n '__fish_seen_subcommand_from run' -l repair -x -a 'none' -d 'Repair after the cut: none'
 complete -c prune -n '__fish_seen_subcommand_from run' -l arch -x -a 'torchvision: timm: cifar:' -d 'torchvision:NAME, timm:NAME, cifar:NAME or FILE.py:factory'
 complete -c prune -n '__fish_seen_subcommand_from run' -l arch-arg -x -d 'Constructor argument of the network'
-complete -c prune -n '__fish_seen_subcommand_from run' -l input -x -d 'Input shape: C,H,W, or name:dtype:N,C,H,W with the batch'
+complete -c prune -n '__fish_seen_subcommand_from run' -l input -x -d 'Input shape: C,H,W, or name:dtype:N,C,H,W with the batch (list.0:C,H,W in a list)'
 complete -c prune -n '__fish_seen_subcommand_from run' -s o -l output -r -F -d 'Default: STEM.pruned.safetensors beside CKPT'
 complete -c prune -n '__fish_seen_subcommand_from run' -l report -r -F -d 'Where the report goes (.json)'
 complete -c prune -n '__fish_seen_subcommand_from run' -l force -d 'Replace files that exist'

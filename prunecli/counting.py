@@ -18,6 +18,9 @@ from typing import Any, Literal
 import torch
 from torch import Tensor, nn
 
+from prunecli.coupling.recording import outputs_in
+from prunecli.inputs import Inputs
+
 
 @dataclass(frozen=True)
 class Count:
@@ -32,26 +35,46 @@ class Count:
     unsupported: dict[str, int]
 
 
-def count(module: nn.Module, inputs: Sequence[Any], left_out: int = 0) -> Count:
-    """Count ``module(*inputs)``. ``inputs`` are real tensors; the module is run once, as it is.
+class _Flat(nn.Module):
+    """``network`` with a flat tuple of tensors in and out, which is all that fvcore's tracing takes."""
+
+    def __init__(self, network: nn.Module, inputs: Inputs) -> None:
+        super().__init__()
+        self.network = network
+        self._inputs = inputs
+
+    def forward(self, *tensors: Tensor) -> tuple[Tensor, ...]:
+        values = iter(tensors)
+        return tuple(outputs_in(self._inputs.map(lambda _: next(values)).run(self.network)))
+
+
+_INSIDE = "network"
+
+
+def count(module: nn.Module, inputs: Inputs | Sequence[Any], left_out: int = 0) -> Count:
+    """Count one run of ``module`` on ``inputs`` (real tensors); it is run once, as it is.
 
     ``left_out`` is what torch's counter does not see (norms, pooling, resizing), added where it stands in.
     """
     with warnings.catch_warnings(), _quiet_fast_path():
         warnings.simplefilter("ignore")
         try:
-            return _by_fvcore(module, tuple(inputs))
+            return _by_fvcore(module, Inputs.of(inputs))
         except (RuntimeError, TypeError, ValueError, AttributeError, NotImplementedError):
-            return _by_torch(module, tuple(inputs), left_out)
+            return _by_torch(module, Inputs.of(inputs), left_out)
 
 
-def _by_fvcore(module: nn.Module, inputs: tuple[Any, ...]) -> Count:
+def _by_fvcore(module: nn.Module, inputs: Inputs) -> Count:
     from fvcore.nn import FlopCountAnalysis
 
-    analysis = FlopCountAnalysis(module, inputs)
+    analysis = FlopCountAnalysis(_Flat(module, inputs).eval(), tuple(inputs.tensors))
     analysis.set_op_handle("aten::scaled_dot_product_attention", _attention)
     analysis.unsupported_ops_warnings(False).uncalled_modules_warnings(False).tracer_warnings("none")
-    by_module = {name: int(macs) for name, macs in analysis.by_module().items()}
+    by_module = {
+        name.removeprefix(_INSIDE).removeprefix("."): int(macs)
+        for name, macs in analysis.by_module().items()
+        if name
+    }
     unsupported = {str(name): int(times) for name, times in sorted(analysis.unsupported_ops().items())}
     return Count(int(analysis.total()), by_module, "fvcore", unsupported)
 
@@ -62,11 +85,11 @@ def _attention(inputs: list[Any], outputs: list[Any]) -> int:
     return int(prod(query[:-2]) * query[-2] * key[-2] * (query[-1] + value[-1]))
 
 
-def _by_torch(module: nn.Module, inputs: tuple[Any, ...], left_out: int) -> Count:
+def _by_torch(module: nn.Module, inputs: Inputs, left_out: int) -> Count:
     from torch.utils.flop_counter import FlopCounterMode
 
     with torch.no_grad(), FlopCounterMode(display=False) as counter:
-        module(*inputs)
+        inputs.run(module)
     root = type(module).__name__
     by_module = {
         "" if name in ("Global", root) else name.removeprefix(f"{root}."): sum(flops.values()) // 2

@@ -1,53 +1,222 @@
-"""Inputs of a network: from their description to seeded tensors, and back."""
+"""Inputs of a network: from their description to seeded tensors, and back.
+
+``forward`` gets unnamed inputs by position and named ones by keyword. A dot in a name leads into a
+container: ``images.0`` is the first tensor of the list given as ``images``, ``batch.mask`` an entry of the
+dict ``batch``.
+"""
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+import inspect
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 
-from prunecli.checkpoint.specs import InputSpec
-from prunecli.errors import UsageError
+from prunecli.checkpoint.specs import DTYPES, InputSpec
+from prunecli.errors import UsageError, unknown_name
+
+_BINARY = (0, 1)
+"""Valid as tokens of any vocabulary, as masks, as segments; used where nothing better is known."""
 
 
-def make(specs: Sequence[InputSpec], seed: int = 0) -> tuple[Tensor, ...]:
-    """Seeded tensors: normal noise for floating types, zeros for the others."""
+@dataclass(frozen=True)
+class Inputs:
+    """What a network is called with: ``module(*positional, **named)``; values may be lists and dicts of
+    tensors.
+    """
+
+    positional: tuple[Any, ...] = ()
+    named: Mapping[str, Any] = field(default_factory=dict)
+
+    @staticmethod
+    def of(given: Inputs | Sequence[Any]) -> Inputs:
+        """``given``, where a plain sequence means positional inputs."""
+        return given if isinstance(given, Inputs) else Inputs(tuple(given))
+
+    def run(self, module: Callable[..., Any]) -> Any:
+        return module(*self.positional, **self.named)
+
+    def map(self, change: Callable[[Tensor], Tensor]) -> Inputs:
+        """The same structure around other tensors."""
+        positional = tuple(_mapped(value, change) for value in self.positional)
+        return Inputs(positional, {name: _mapped(value, change) for name, value in self.named.items()})
+
+    def cast(self, dtype: torch.dtype) -> Inputs:
+        """Everything floating in ``dtype``."""
+        return self.map(lambda x: x.detach().to(dtype) if x.is_floating_point() else x.detach())
+
+    @property
+    def tensors(self) -> list[Tensor]:
+        """All of them, in the order in which :meth:`map` visits them."""
+        found: list[Tensor] = []
+        self.map(lambda tensor: found.append(tensor) or tensor)  # type: ignore[func-returns-value]
+        return found
+
+
+def _mapped(value: Any, change: Callable[[Tensor], Tensor]) -> Any:
+    if isinstance(value, Tensor):
+        return change(value)
+    if isinstance(value, dict):
+        return {key: _mapped(item, change) for key, item in value.items()}
+    if isinstance(value, tuple | list):
+        return type(value)(_mapped(item, change) for item in value)
+    return value
+
+
+def make(specs: Sequence[InputSpec], seed: int = 0) -> Inputs:
+    """Seeded tensors: normal noise for floating types, uniform within their bounds for integers."""
     generator = torch.Generator().manual_seed(seed)
-    return tuple(_one(spec, generator) for spec in specs)
+    positional: list[Tensor] = []
+    tree: dict[str, Any] = {}
+    for spec in specs:
+        tensor = _one(spec, generator)
+        if spec.name is None:
+            positional.append(tensor)
+        else:
+            _plant(tree, spec.name.split("."), tensor)
+    return Inputs(tuple(positional), {name: _grown(branch) for name, branch in tree.items()})
 
 
 def _one(spec: InputSpec, generator: torch.Generator) -> Tensor:
     dtype: torch.dtype = getattr(torch, spec.dtype)
     if dtype.is_floating_point:
         return torch.randn(spec.shape, generator=generator).to(dtype)
-    return torch.zeros(spec.shape, dtype=dtype)
+    low, high = spec.bounds or _BINARY
+    return torch.randint(low, high + 1, spec.shape, generator=generator).to(dtype)
 
 
-def as_tuple(example: Any) -> tuple[Tensor, ...]:
-    """``example_inputs`` of the Python API: a tensor or a tuple of tensors. Raises ``UsageError``."""
-    values = tuple(example) if isinstance(example, (tuple, list)) else (example,)
-    if not values or not all(isinstance(value, Tensor) for value in values):
-        raise UsageError(f"example_inputs is {type(example).__name__}", "give a tensor or a tuple of tensors")
-    return values
+def _plant(tree: dict[str, Any], path: Sequence[str], tensor: Tensor) -> None:
+    name, *rest = path
+    if not rest:
+        tree[name] = tensor
+    else:
+        _plant(tree.setdefault(name, {}), rest, tensor)
 
 
-def describe(values: Sequence[Tensor]) -> tuple[InputSpec, ...]:
-    """What :func:`make` needs to make tensors like ``values``."""
-    return tuple(
-        InputSpec(None, str(value.dtype).removeprefix("torch."), tuple(value.shape)) for value in values
+def _grown(branch: Any) -> Any:
+    """Keys that count 0, 1, ... are those of a list."""
+    if isinstance(branch, Tensor):
+        return branch
+    grown = {name: _grown(part) for name, part in branch.items()}
+    order = [str(index) for index in range(len(grown))]
+    return [grown[index] for index in order] if grown.keys() == set(order) else grown
+
+
+def describe(example: Any, module: nn.Module) -> tuple[InputSpec, ...]:
+    """What :func:`make` needs to make inputs like ``example_inputs``: a tensor, a tuple or list of positional
+    values, or a mapping by name; each value a tensor or a list or dict of tensors.
+
+    Integers are bounded by the smallest and largest value that the example holds. Raises ``UsageError``.
+    """
+    named: list[tuple[str | None, Any]]
+    if isinstance(example, Mapping):
+        named = [(str(name), value) for name, value in example.items()]
+    else:
+        values = example if isinstance(example, tuple | list) else (example,)
+        named = list(zip(_argument_names(module, values), values, strict=True))
+    leaves = [leaf for name, value in named for leaf in _leaves(name, value)]
+    if not leaves:
+        raise _not_an_example(type(example).__name__)
+    return tuple(leaves)
+
+
+def _argument_names(module: nn.Module, values: Sequence[Any]) -> Iterator[str | None]:
+    """None for a tensor given by position; a container needs the name of its argument."""
+    parameters = iter(inspect.signature(module.forward).parameters)
+    for value in values:
+        name = next(parameters, None)
+        yield None if isinstance(value, Tensor) else name
+
+
+def _leaves(name: str | None, value: Any) -> Iterator[InputSpec]:
+    if isinstance(value, Tensor):
+        yield described(name, value)
+    elif isinstance(value, Mapping | tuple | list) and name is not None and value:
+        items: Iterable[tuple[Any, Any]] = value.items() if isinstance(value, Mapping) else enumerate(value)
+        for key, item in items:
+            yield from _leaves(f"{name}.{key}", item)
+    else:
+        raise _not_an_example(f"{type(value).__name__}{f' at {name}' if name else ''}")
+
+
+def described(name: str | None, tensor: Tensor) -> InputSpec:
+    """One tensor as a specification. Raises ``UsageError`` for a type that inputs cannot have."""
+    dtype = str(tensor.dtype).removeprefix("torch.")
+    if dtype not in DTYPES:
+        raise unknown_name("dtype", dtype, DTYPES)
+    bounds = None
+    if not tensor.is_floating_point() and tensor.numel() and not tensor.is_meta:
+        bounds = (int(tensor.min()), int(tensor.max()))
+    return InputSpec(name, dtype, tuple(tensor.shape), bounds)
+
+
+def _not_an_example(found: str) -> UsageError:
+    return UsageError(
+        f"example_inputs is {found}", "give a tensor, a tuple of tensors, or a mapping of names to tensors"
     )
 
 
+def at_arguments(module: nn.Module, specs: Sequence[InputSpec]) -> tuple[InputSpec, ...]:
+    """Named inputs in the order of ``forward``'s arguments, unnamed ones beside them at the first free ones.
+
+    Raises ``UsageError`` for a name that ``forward`` does not take, and for an argument without a value.
+    """
+    if all(spec.name is None for spec in specs):
+        return tuple(specs)
+    parameters = inspect.signature(module.forward).parameters
+    plain = [p for p in parameters.values() if p.kind in (p.POSITIONAL_OR_KEYWORD, p.KEYWORD_ONLY)]
+    known = [parameter.name for parameter in plain]
+    takes_any = any(p.kind is p.VAR_KEYWORD for p in parameters.values())
+    taken = {_argument(spec) for spec in specs}
+    free = iter(name for name in known if name not in taken)
+    placed = [spec if spec.name is not None else replace(spec, name=next(free, None)) for spec in specs]
+    given = {_argument(spec) for spec in placed}
+    for name in sorted(given - set(known) - {""}):
+        if not takes_any:
+            raise unknown_name("input", name, known)
+    missing = [p.name for p in plain if p.default is p.empty and p.name not in given]
+    if missing:
+        raise UsageError(f"--input names no size for '{missing[0]}'", f"--input {missing[0]}:1,...")
+    return tuple(sorted(placed, key=lambda spec: _place(known, spec)))
+
+
+def _argument(spec: InputSpec) -> str:
+    return (spec.name or "").partition(".")[0]
+
+
+def _place(known: Sequence[str], spec: InputSpec) -> int:
+    if spec.name is None:
+        return -1
+    argument = _argument(spec)
+    return known.index(argument) if argument in known else len(known)
+
+
 def smaller(specs: Sequence[InputSpec], macs: int, budget: float = 1.5e9) -> tuple[InputSpec, ...]:
-    """The same inputs, a single image made smaller until a forward costs about ``budget`` multiply-adds.
+    """The same inputs made smaller until a forward costs about ``budget`` multiply-adds: a single image or
+    clip, or the sequence that all inputs share.
 
     Equality of two networks shows on a small image as well as on a large one, in a fraction of the time.
     """
-    if len(specs) != 1 or len(specs[0].shape) != 4 or macs <= budget:
+    if macs <= budget:
         return tuple(specs)
-    spec = specs[0]
-    scale = (budget / macs) ** 0.5
-    height, width = (min(size, max(96, round(size * scale / 32) * 32)) for size in spec.shape[2:])
-    return (InputSpec(spec.name, spec.dtype, (*spec.shape[:2], height, width)),)
+    if len(specs) == 1 and len(specs[0].shape) in (4, 5):
+        return (_smaller_image(specs[0], macs / budget),)
+    lengths = {spec.shape[1:] for spec in specs}
+    if len(lengths) == 1 and len(specs[0].shape) == 2 and specs[0].dtype == "int64":
+        length = min(specs[0].shape[1], max(16, int(specs[0].shape[1] * budget / macs)))
+        return tuple(replace(spec, shape=(spec.shape[0], length)) for spec in specs)
+    return tuple(specs)
+
+
+def _smaller_image(spec: InputSpec, excess: float) -> InputSpec:
+    """``[N, C, H, W]``, or ``[N, C, T, H, W]`` of which half the frames stay."""
+    sides = spec.shape[-2:]
+    frames = spec.shape[2:-2]
+    if frames:
+        excess /= 2
+        frames = (max(1, frames[0] // 2),)
+    height, width = (min(size, max(96, round(size * excess**-0.5 / 32) * 32)) for size in sides)
+    return replace(spec, shape=(*spec.shape[:2], *frames, height, width))

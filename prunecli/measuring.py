@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import torch
 from torch import nn
 
 from prunecli import inputs as input_room
@@ -20,7 +21,9 @@ def traced(dense: Dense) -> Space:
         copy = rebuilt(dense.module, all_tensors(dense.module))
         return trace(copy, input_room.make(dense.specs))
     except FORWARD_ERRORS as error:
-        shapes = ", ".join("x".join(map(str, spec.shape)) for spec in dense.specs)
+        shapes = ", ".join(
+            f"{spec.name + ' ' if spec.name else ''}{'x'.join(map(str, spec.shape))}" for spec in dense.specs
+        )
         raise InputError(
             f"the network does not run on an input of {shapes}: {first_line(error)}", "give another --input"
         ) from error
@@ -34,7 +37,7 @@ def counted(dense: Dense, module: nn.Module, space: Space) -> Count:
     """
     tensors, values = all_tensors(module), input_room.make(dense.specs)
     floats = {name: t.float() if t.is_floating_point() else t for name, t in tensors.items()}
-    attempts = [(floats, tuple(x.float() if x.is_floating_point() else x for x in values)), (tensors, values)]
+    attempts = [(floats, values.cast(torch.float32)), (tensors, values)]
     problem = ""
     for weights, arguments in attempts:
         try:

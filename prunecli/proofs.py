@@ -10,6 +10,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
+from typing import Any
 
 import torch
 from torch import Tensor, nn
@@ -20,6 +21,7 @@ from prunecli.coupling.axes import owners
 from prunecli.coupling.recording import outputs_in
 from prunecli.coupling.space import Bundle, Space
 from prunecli.errors import InputError, first_line
+from prunecli.inputs import Inputs
 from prunecli.loading import apply_patches
 from prunecli.report.model import Proof
 from prunecli.surgery import cut
@@ -76,8 +78,10 @@ def pruned(module: nn.Module, space: Space, tensors: Mapping[str, Tensor], keep:
     return apply_patches(rebuilt(module, tensors), patches_for(space, sizes)).eval()
 
 
-def run(module: nn.Module, inputs: Sequence[Tensor], dtype: torch.dtype = torch.float32) -> list[Tensor]:
-    """All output tensors of ``module(*inputs)``, everything floating in ``dtype``. The module is not
+def run(
+    module: nn.Module, inputs: Inputs | Sequence[Any], dtype: torch.dtype = torch.float32
+) -> list[Tensor]:
+    """All output tensors of ``module`` on ``inputs``, everything floating in ``dtype``. The module is not
     touched.
     """
 
@@ -86,7 +90,7 @@ def run(module: nn.Module, inputs: Sequence[Tensor], dtype: torch.dtype = torch.
 
     copy = rebuilt(module, {name: cast(tensor) for name, tensor in all_tensors(module).items()})
     with torch.no_grad():
-        return outputs_in(copy(*(cast(x) for x in inputs)))
+        return outputs_in(Inputs.of(inputs).map(cast).run(copy))
 
 
 def relative_error(wanted: Sequence[Tensor], found: Sequence[Tensor]) -> float:
@@ -118,12 +122,15 @@ class Subject:
     module: nn.Module
     tensors: Mapping[str, Tensor]
     space: Space
-    inputs: tuple[Tensor, ...]
+    inputs: Inputs | Sequence[Any]
     dtype: torch.dtype
 
     @staticmethod
     def open(
-        module: nn.Module, tensors: Mapping[str, Tensor], space: Space, choices: Sequence[tuple[Tensor, ...]]
+        module: nn.Module,
+        tensors: Mapping[str, Tensor],
+        space: Space,
+        choices: Sequence[Inputs | Sequence[Any]],
     ) -> Subject:
         """The first of ``choices`` (inputs) that the dense network accepts, in float64 if it can run in that.
 

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import inspect
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -15,7 +14,7 @@ from prunecli import inputs as input_room
 from prunecli.assembly import all_tensors
 from prunecli.checkpoint.reading import read, require_finite
 from prunecli.checkpoint.specs import InputSpec, Scalar
-from prunecli.errors import InputError, UsageError, unknown_name
+from prunecli.errors import InputError, UsageError
 from prunecli.networks.families import FAMILIES
 from prunecli.networks.resolving import resolve
 from prunecli.report.model import Input, NetworkFacts, Source
@@ -60,7 +59,7 @@ def open_dense(
     else:
         dense = _from_path(model_or_path, example_inputs, arch, arch_args or {}, inputs)
     _require_followable(dense.module)
-    return replace(dense, specs=_in_order(dense.module, dense.specs))
+    return replace(dense, specs=input_room.at_arguments(dense.module, dense.specs))
 
 
 def _require_followable(module: nn.Module) -> None:
@@ -76,28 +75,6 @@ def _require_followable(module: nn.Module) -> None:
             raise InputError(f"the network is wrapped in {type(child).__name__}", "give model.module")
 
 
-def _in_order(module: nn.Module, specs: Sequence[InputSpec]) -> tuple[InputSpec, ...]:
-    """Named inputs at the positions where ``forward`` takes them. Raises ``UsageError`` for one it does not
-    take.
-    """
-    named = {spec.name: spec for spec in specs if spec.name is not None}
-    if not named:
-        return tuple(specs)
-    parameters = list(inspect.signature(module.forward).parameters)
-    for name in named:
-        if name not in parameters:
-            raise unknown_name("input", name, parameters)
-    unnamed = iter(spec for spec in specs if spec.name is None)
-    ordered = [named.get(parameter) or next(unnamed, None) for parameter in parameters]
-    given = ordered[: max(i for i, spec in enumerate(ordered) if spec is not None) + 1]
-    missing = [name for name, spec in zip(parameters, given, strict=False) if spec is None]
-    if missing:
-        raise UsageError(
-            f"--input names no size for '{missing[0]}'", "inputs that come before a named one are needed too"
-        )
-    return tuple(spec for spec in given if spec is not None)
-
-
 def _from_path(
     path: str | Path, example: Any, arch: str | None, arguments: Mapping[str, Scalar], inputs: Sequence[str]
 ) -> Dense:
@@ -108,7 +85,7 @@ def _from_path(
             "prune the dense checkpoint to the higher target instead; prune verify checks this one",
         )
     network = resolve(checkpoint.tensors, arch=arch, arguments=arguments, inputs=inputs)
-    specs = network.inputs if example is None else input_room.describe(input_room.as_tuple(example))
+    specs = network.inputs if example is None else input_room.describe(example, network.module)
     source = Source(Path(path).name, checkpoint.digest, checkpoint.layout, checkpoint.dropped)
     own_code = arch is not None and not _is_registry(arch)
     spec = Path(network.spec).name if own_code else network.spec
@@ -141,7 +118,7 @@ def _from_module(
 
         specs = tuple(parse_input(text) for text in inputs)
     else:
-        specs = input_room.describe(input_room.as_tuple(example))
+        specs = input_room.describe(example, module)
     facts = NetworkFacts(arch, dict(arguments))
     return Dense(module, specs, arch or MODULE, arguments, None, None, facts)
 

@@ -14,6 +14,9 @@ from torch import Tensor, nn
 
 import prunecli
 from prunecli import ImpossibleError, InputError, Plan, Result, UsageError
+from prunecli.fresh import RELOAD
+from prunecli.networks import build
+from prunecli.proofs import ORACLE
 
 
 def test_the_result_is_the_ordinary_class_ready_to_train(halved: Result) -> None:
@@ -225,6 +228,56 @@ def test_a_network_of_two_inputs_and_a_dictionary() -> None:
 def test_named_inputs_reach_the_arguments_of_that_name() -> None:
     result = prunecli.prune(Pair(), inputs=["scale:1,5,1", "words:int64:1,5"], ratio=0.5)
     assert result.report.target.met
+
+
+OWN_NETWORK = """
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor, nn
+
+@dataclass
+class Answer:
+    logits: Tensor
+    states: tuple[Tensor, ...]
+
+class Net(nn.Module):
+    def __init__(self):
+        super().__init__()
+        self.table = nn.Embedding(50, 8)
+        self.look = nn.Conv2d(3, 8, 3)
+        self.inner = nn.Linear(8, 16)
+        self.head = nn.Linear(16, 3)
+
+    def forward(self, images, *, words, options=None):
+        seen = self.look(torch.stack(images)).mean((2, 3))
+        inner = (self.inner(self.table(words).mean(1) + seen) * options["scale"]).relu()
+        answer = self.head(inner)
+        return Answer(answer, (answer.softmax(1),))
+
+def example_inputs():
+    image = torch.zeros(3, 8, 8)
+    words = torch.tensor([[0, 49, 7]])
+    return {"images": [image], "words": words, "options": {"scale": torch.ones(1)}}
+"""
+
+
+def test_named_nested_inputs_and_a_dataclass_reach_everywhere(tmp_path: Path) -> None:
+    """A list of images, a keyword-only argument and a dict, from example_inputs() to the fresh process."""
+    (tmp_path / "own.py").write_text(OWN_NETWORK)
+    spec = f"{tmp_path / 'own.py'}:Net"
+    net = build(spec, {})[0]
+    torch.save(net.state_dict(), tmp_path / "own.pth")
+    result = prunecli.prune(tmp_path / "own.pth", arch=spec, ratio=0.5)
+    assert [(item.name, item.shape) for item in result.report.inputs] == [
+        ("images.0", (3, 8, 8)), ("words", (1, 3)), ("options.scale", (1,)),
+    ]  # fmt: skip
+    assert result.report.counter == "fvcore"
+    assert all(row.status == "pruned" for row in result.report.groups)
+    report = result.save(tmp_path / "small.safetensors")
+    assert [(proof.name, proof.passed) for proof in report.proofs] == [(ORACLE, True), (RELOAD, True)]
+    found = prunecli.verify(tmp_path / "small.safetensors", against=tmp_path / "own.pth", arch=spec)
+    assert found.passed
 
 
 class Keeps(nn.Module):

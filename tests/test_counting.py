@@ -12,6 +12,7 @@ from torch import Tensor, nn
 from torch.nn import functional
 
 from prunecli.counting import count, sizes_of
+from prunecli.inputs import Inputs
 
 
 class Attention(nn.Module):
@@ -104,18 +105,36 @@ def test_what_was_skipped_is_listed() -> None:
 
 @dataclass
 class Answer:
-    """An output that torch's tracer refuses."""
+    """An output that torch's own tracer refuses."""
 
     logits: Tensor
 
 
-class Untraceable(nn.Module):
+class Named(nn.Module):
+    """A list of images, a keyword-only scale and a dataclass for an answer."""
+
     def __init__(self) -> None:
         super().__init__()
         self.convolution = nn.Conv2d(3, 4, 3)
         self.head = nn.Linear(4, 2)
 
-    def forward(self, x: Tensor) -> Answer:
+    def forward(self, images: list[Tensor], *, scale: Tensor) -> Answer:
+        x = self.convolution(torch.stack(images))
+        return Answer(self.head(x.mean((2, 3)) * scale))
+
+
+def test_lists_names_and_dataclasses_are_counted_too() -> None:
+    images = [torch.randn(3, 6, 6), torch.randn(3, 6, 6)]
+    counted = count(Named().eval(), Inputs((images,), {"scale": torch.ones(1)}))
+    convolution, head = 2 * 4 * 16 * 27, 2 * 8
+    assert (counted.counter, counted.total) == ("fvcore", convolution + head)
+    assert counted.by_module == {"": convolution + head, "convolution": convolution, "head": head}
+
+
+class Untraceable(Named):
+    def forward(self, x: Tensor) -> Answer:  # type: ignore[override]
+        if torch.jit.is_tracing():
+            raise RuntimeError("this cannot be traced")
         return Answer(self.head(self.convolution(x).mean((2, 3))))
 
 

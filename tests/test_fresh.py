@@ -34,7 +34,7 @@ def written(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, list[Tensor
     path = tmp_path_factory.mktemp("fresh") / "net.safetensors"
     write(path, tensors, recipe, check=lambda _: None, force=False)
     with torch.no_grad():
-        return path, [net(*make(SPECS))]
+        return path, [make(SPECS).run(net)]
 
 
 def test_the_same_outputs(written: tuple[Path, list[Tensor]], monkeypatch: pytest.MonkeyPatch) -> None:

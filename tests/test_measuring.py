@@ -21,15 +21,8 @@ def test_an_input_the_network_cannot_take_is_refused(checkpoint: Path) -> None:
         prunecli.prune(checkpoint, inputs=["4,32,32"], speedup=2)
 
 
-@dataclass
-class Answer:
-    """An output that fvcore's tracer refuses."""
-
-    logits: Tensor
-
-
 class Untraceable(nn.Module):
-    """Half norms, which torch's counter does not see and the cost formula does."""
+    """Not for torch's tracer; half norms, which torch's counter does not see and the cost formula does."""
 
     def __init__(self) -> None:
         super().__init__()
@@ -38,8 +31,11 @@ class Untraceable(nn.Module):
         self.middle = nn.Conv2d(32, 32, 1)
         self.last = nn.Conv2d(32, 8, 1)
 
-    def forward(self, x: Tensor) -> Answer:
-        return Answer(self.last(self.middle(self.norms(self.first(x)))))
+    def forward(self, x: Tensor) -> Tensor:
+        if torch.jit.is_tracing():
+            raise RuntimeError("this cannot be traced")
+        result: Tensor = self.last(self.middle(self.norms(self.first(x))))
+        return result
 
 
 def test_a_network_that_only_torch_can_count_reaches_its_target() -> None:

@@ -29,13 +29,18 @@ def test_arguments_that_are_none(pair: str) -> None:
         ("3x32x32", InputSpec(None, "float32", (1, 3, 32, 32))),
         ("ids:1,128", InputSpec("ids", "float32", (1, 128))),
         ("ids:int64:1,128", InputSpec("ids", "int64", (1, 128))),
+        ("images.0:3,320,320", InputSpec("images.0", "float32", (3, 320, 320))),
+        ("batch.mask:bool:1,9", InputSpec("batch.mask", "bool", (1, 9))),
     ],
 )
 def test_input(text: str, spec: InputSpec) -> None:
     assert parse_input(text) == spec
 
 
-@pytest.mark.parametrize("text", ["", "3,,4", "3,-1", "3,0", "a", "1-x:3", "a:b:c:3", "a:int65:3", "3,1.5"])
+@pytest.mark.parametrize(
+    "text",
+    ["", "3,,4", "3,-1", "3,0", "a", "1-x:3", "a:b:c:3", "a:int65:3", "3,1.5", "a..b:3", "0.a:3", "a.:3"],
+)
 def test_input_that_is_none(text: str) -> None:
     with pytest.raises(UsageError):
         parse_input(text)

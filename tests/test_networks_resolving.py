@@ -40,7 +40,7 @@ def test_identified_network_computes_the_same(name: str) -> None:
     module = quick(name, num_classes=7)
     network = resolve(state(module), arch=None, arguments={})
     assert (network.spec, network.arguments) == (f"torchvision:{name}", {"num_classes": 7})
-    (image,) = make(network.inputs)
+    (image,) = make(network.inputs).tensors
     assert tuple(image.shape) == (1, 3, 224, 224)
     assert not network.module.training
     assert type(network.module) is type(module)
@@ -139,7 +139,7 @@ def test_other_names_in_the_same_order_are_matched_and_said() -> None:
     }
     network = resolve(renamed, arch="torchvision:resnet18", arguments={})
     assert any("matched by order" in note for note in network.notes)
-    (image,) = make(network.inputs)
+    (image,) = make(network.inputs).tensors
     assert torch.equal(network.module(image), module(image))
 
 
@@ -240,7 +240,7 @@ def test_timm_by_name() -> None:
     module = timm.create_model("swin_tiny_patch4_window7_224", num_classes=7).eval()
     network = resolve(state(module), arch="timm:swin_tiny_patch4_window7_224", arguments={})
     assert network.arguments == {"num_classes": 7}
-    (image,) = make(network.inputs)
+    (image,) = make(network.inputs).tensors
     # Its attention masks are not in the file: they must have been computed.
     assert torch.equal(network.module(image), module(image))
 

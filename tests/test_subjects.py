@@ -162,6 +162,12 @@ def test_an_input_before_a_named_one_is_needed() -> None:
         shapes("scale:1,5,1")
 
 
+def test_a_mapping_is_named_inputs() -> None:
+    example = {"shift": torch.zeros(1, 3), "words": torch.zeros(1, 5, 4), "scale": torch.zeros(1, 5, 1)}
+    specs = open_dense(Pair(), example, None, None, ()).specs
+    assert [spec.name for spec in specs] == ["words", "scale", "shift"]
+
+
 def scripted(module: nn.Module) -> nn.Module:
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")

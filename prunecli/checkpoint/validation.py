@@ -58,6 +58,18 @@ def shape(value: object, where: str) -> tuple[int, ...]:
     return sizes
 
 
+def bounds(value: object, where: str) -> tuple[int, int] | None:
+    """Smallest and largest value of an integer, or None."""
+    if value is None:
+        return None
+    if not isinstance(value, list) or len(value) != 2 or not all(type(item) is int for item in value):
+        raise wrong(where, "a pair of integers", value)
+    low, high = value
+    if not -MAX_INTEGER <= low <= high <= MAX_INTEGER:
+        raise InputError(f"not a recipe: {where[:120]} is no range: {low} to {high}")
+    return low, high
+
+
 def list_of(check: Check[T]) -> Check[tuple[T, ...]]:
     def checked(value: object, where: str) -> tuple[T, ...]:
         if not isinstance(value, list) or len(value) > MAX_ENTRIES:

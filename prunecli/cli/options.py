@@ -41,7 +41,8 @@ Input: TypeAlias = Annotated[
     typer.Option(
         metavar="SPEC",
         rich_help_panel=NETWORK,
-        help="Input shape: C,H,W, or name:[dtype:]N,C,H,W with the batch. Repeatable.",
+        help="Input shape: C,H,W, or name:[dtype:]N,C,H,W with the batch (list.0:C,H,W in a list). "
+        "Repeatable.",
     ),
 ]
 Json: TypeAlias = Annotated[

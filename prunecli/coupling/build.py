@@ -27,6 +27,7 @@ from prunecli.coupling.operators import (
 from prunecli.coupling.recording import Recording
 from prunecli.coupling.space import Group, PinnedDim, Role, Slot, Space
 from prunecli.coupling.tracer import record
+from prunecli.inputs import Inputs
 
 FROZEN_KINDS = {
     QUERY_HEADS: "heads are left whole unless asked for",
@@ -43,16 +44,18 @@ def never(group: Group) -> bool:
     return False
 
 
-def trace(module: nn.Module, inputs: Sequence[Any], *, free: Callable[[Group], bool] = never) -> Space:
-    """The ``Space`` of ``module``, learnt from one run on ``inputs`` (tensors; only their shapes and types
-    count).
+def trace(
+    module: nn.Module, inputs: Inputs | Sequence[Any], *, free: Callable[[Group], bool] = never
+) -> Space:
+    """The ``Space`` of ``module``, learnt from one run on ``inputs`` (a sequence is positional ones; only
+    shapes and types of the tensors count).
 
     The module is not changed and nothing is computed; its parameters may be on the meta device. Where
     forward looks at values, it runs on real zeros instead. Parameters that only train mode reaches
     (auxiliary heads) are traced in train mode as well. Heads, group counts and their like are frozen unless
     ``free`` says otherwise of the group. Raises whatever forward raises on such inputs.
     """
-    recording = Recording()
+    recording, inputs = Recording(), Inputs.of(inputs)
     with torch.random.fork_rng(devices=[]):
         _record(module, inputs, recording)
         unused = [name for name, _ in module.named_parameters() if name not in recording.used]
@@ -61,7 +64,7 @@ def trace(module: nn.Module, inputs: Sequence[Any], *, free: Callable[[Group], b
     return _Builder(module, recording, free).space()
 
 
-def _record(module: nn.Module, inputs: Sequence[Any], recording: Recording, counting: bool = True) -> None:
+def _record(module: nn.Module, inputs: Inputs, recording: Recording, counting: bool = True) -> None:
     marker = len(recording.costs)
     try:
         record(module, inputs, recording, counting=counting)
@@ -77,12 +80,9 @@ def _looks_at_values(error: Exception) -> bool:
     return any(words in text for words in ("meta", "data-dependent", "unallocated storage"))
 
 
-def _record_training(module: nn.Module, inputs: Sequence[Any], recording: Recording) -> None:
+def _record_training(module: nn.Module, inputs: Inputs, recording: Recording) -> None:
     """Auxiliary heads exist only in train mode; two samples, since batch statistics of one are refused."""
-    doubled = [
-        torch.empty((2, *x.shape[1:]), dtype=x.dtype, device="meta") if isinstance(x, Tensor) else x
-        for x in inputs
-    ]
+    doubled = inputs.map(lambda x: torch.empty((2, *x.shape[1:]), dtype=x.dtype, device="meta"))
     modes = [(child, child.training) for child in module.modules()]
     module.train()
     try:

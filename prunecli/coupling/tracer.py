@@ -33,6 +33,7 @@ from prunecli.coupling.operators import RULES, Call, Rule, pointwise, torch_tag_
 from prunecli.coupling.recording import Recording, outputs_in, tensors_in, to_meta
 from prunecli.coupling.shortcuts import SHORTCUTS
 from prunecli.errors import InputError
+from prunecli.inputs import Inputs
 
 _META = torch.device("meta")
 _NEW = frozenset({"new_zeros", "new_ones", "new_full", "new_empty"})
@@ -125,13 +126,13 @@ def _positional(func: Any, args: tuple[Any, ...], kwargs: Mapping[str, Any]) -> 
 
 def record(
     module: nn.Module,
-    inputs: Sequence[Any],
+    inputs: Inputs | Sequence[Any],
     recording: Recording,
     *,
     on_meta: bool = True,
     counting: bool = True,
 ) -> None:
-    """Run ``module(*inputs)`` once and write what happens into ``recording``.
+    """Run ``module`` on ``inputs`` once and write what happens into ``recording``.
 
     With ``on_meta`` false the network runs on real tensors, for forwards that look at values.
     Whatever the network's own code raises comes through.
@@ -144,10 +145,10 @@ def record(
         stack.enter_context(_module_paths(module, recording))
         state = _stand_ins(module, recording, stand_in)
         _pin_buffers_without_a_file(module, recording)
-        arguments = [_input(recording, value, stand_in) for value in inputs]
+        arguments = Inputs.of(inputs).map(lambda value: _input(recording, value, stand_in))
         stack.enter_context(_Functions(recording))
         stack.enter_context(_Operators(recording, on_meta))
-        output = functional_call(module, state, tuple(arguments), tie_weights=True)
+        output = functional_call(module, state, arguments.positional, dict(arguments.named), tie_weights=True)
     outputs = outputs_in(output)
     if not outputs:
         raise InputError("forward returns no tensor", "return what the network computes")
@@ -186,16 +187,10 @@ def _stand_ins(module: nn.Module, recording: Recording, stand_in: Any) -> dict[s
     return state
 
 
-def _input(recording: Recording, value: Any, stand_in: Any) -> Any:
-    if isinstance(value, Tensor):
-        fake = stand_in(value)
-        recording.set_axes(fake, [fixed(size, "the network's input") for size in fake.shape])
-        return fake
-    if isinstance(value, dict):
-        return {key: _input(recording, item, stand_in) for key, item in value.items()}
-    if isinstance(value, (tuple, list)):
-        return type(value)(_input(recording, item, stand_in) for item in value)
-    return value
+def _input(recording: Recording, value: Tensor, stand_in: Any) -> Tensor:
+    fake: Tensor = stand_in(value)
+    recording.set_axes(fake, [fixed(size, "the network's input") for size in fake.shape])
+    return fake
 
 
 @contextmanager

@@ -49,12 +49,15 @@ def refuse_fetching(spec: str, arguments: Mapping[str, Scalar]) -> None:
 
 
 def parse_input(text: str) -> InputSpec:
-    """``3,224,224`` (batch 1 is added), ``ids:1,128`` or ``ids:int64:1,128`` (batch included)."""
+    """``3,224,224`` (batch 1 is added), ``ids:1,128`` or ``ids:int64:1,128`` (batch included); a dot in the
+    name leads into a list or dict (``images.0:3,320,320``).
+    """
     parts = text.split(":")
     shape = tuple(_size(part, text) for part in parts[-1].replace("x", ",").split(","))
     if len(parts) == 1:
         return InputSpec(None, "float32", (1, *shape))
-    if len(parts) > 3 or not parts[0].isidentifier():
+    first, *inside = parts[0].split(".")
+    if len(parts) > 3 or not first.isidentifier() or not all(map(_is_key, inside)):
         raise UsageError(
             f"--input '{text}' is not [name:[dtype:]]shape", "for example 3,224,224 or ids:int64:1,128"
         )
@@ -62,6 +65,10 @@ def parse_input(text: str) -> InputSpec:
     if dtype not in DTYPES:
         raise unknown_name("dtype", dtype, DTYPES)
     return InputSpec(parts[0], dtype, shape)
+
+
+def _is_key(text: str) -> bool:
+    return text.isidentifier() or text.isdecimal()
 
 
 def _size(part: str, text: str) -> int:

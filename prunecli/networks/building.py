@@ -85,7 +85,8 @@ def build(spec: str, arguments: Mapping[str, Scalar]) -> tuple[nn.Module, tuple[
     found = family_of(spec)
     if found is None:
         factory = factories.find(spec)
-        return _forked(lambda: factory.build(arguments)), factory.inputs()
+        module = _forked(lambda: factory.build(arguments))
+        return module, factory.inputs(module)
     family, name = found
     make = real_maker(spec, arguments)
     try:

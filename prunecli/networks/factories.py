@@ -15,10 +15,11 @@ from pathlib import Path
 from types import ModuleType, TracebackType
 from typing import Any
 
-from torch import Tensor, nn
+from torch import nn
 
-from prunecli.checkpoint.specs import DTYPES, InputSpec, Scalar
+from prunecli.checkpoint.specs import InputSpec, Scalar
 from prunecli.errors import InputError, PruneError, UsageError, unknown_name
+from prunecli.inputs import describe
 
 
 @dataclass(frozen=True)
@@ -44,20 +45,18 @@ class Factory:
             )
         return module
 
-    def inputs(self) -> tuple[InputSpec, ...]:
-        """Shapes and dtypes of ``example_inputs()``: a tensor, a tuple of tensors, or a mapping by name."""
+    def inputs(self, module: nn.Module) -> tuple[InputSpec, ...]:
+        """What ``example_inputs()`` shows: a tensor, a tuple of tensors (or of lists and dicts of them), or a
+        mapping by name.
+        """
         if self.examples is None:
             return ()
         with _Foreign(f"example_inputs() beside {self.spec}"):
             examples = self.examples()
-        named = (
-            tuple(examples.items())
-            if isinstance(examples, Mapping)
-            else tuple(
-                (None, item) for item in (examples if isinstance(examples, tuple | list) else (examples,))
-            )
-        )
-        return tuple(_spec_of(name, tensor, self.spec) for name, tensor in named)
+        try:
+            return describe(examples, module)
+        except UsageError as error:
+            raise InputError(f"beside {self.spec}: {error.message}", error.hint) from None
 
 
 def find(spec: str) -> Factory:
@@ -139,15 +138,3 @@ class _Foreign:
                 f"{self._where} raised {type(error).__name__}: {text}",
                 "give its arguments with --arch-arg name=value, or mend the file",
             ) from error
-
-
-def _spec_of(name: str | None, tensor: object, spec: str) -> InputSpec:
-    if not isinstance(tensor, Tensor):
-        raise InputError(
-            f"example_inputs() beside {spec} returned {type(tensor).__name__}",
-            "return a tensor or a tuple of tensors",
-        )
-    dtype = str(tensor.dtype).removeprefix("torch.")
-    if dtype not in DTYPES:
-        raise InputError(f"example_inputs() beside {spec} has dtype {dtype}", f"known: {', '.join(DTYPES)}")
-    return InputSpec(name, dtype, tuple(tensor.shape))
