@@ -60,8 +60,9 @@ def prune(
 
     Exactly one of ``speedup`` (dense MACs / pruned MACs), ``flops``, ``params`` (fractions kept), ``ratio``
     (fraction of units removed) or ``plan``. ``inputs`` as ``--input`` takes them; ``example_inputs`` a
-    tensor, a tuple, or a mapping by argument name, of tensors or of lists and dicts of them. Raises ``UsageError``, ``InputError``, and ``ImpossibleError`` where the target is out
-    of reach or a proof fails.
+    tensor, a tuple, or a mapping by argument name, of tensors or of lists and dicts of them. Raises
+    ``UsageError``, ``InputError``, and ``ImpossibleError`` where the target is out of reach or a proof
+    fails.
     """
     asked = _target(speedup, flops, params, ratio, plan)
     if repair != "none":
