@@ -20,10 +20,14 @@ _prune() {
         --max-ratio) return ;;
         --round-to) return ;;
         --steps) return ;;
-        --ignore) return ;;
         --reduce) COMPREPLY=($(compgen -W 'sum mean max first' -- "$current")); return ;;
         --normalize) COMPREPLY=($(compgen -W 'none mean max sum standard gaussian lamp' -- "$current")); return ;;
         --repair) COMPREPLY=($(compgen -W 'none' -- "$current")); return ;;
+        --heads) return ;;
+        --only) return ;;
+        --ignore) return ;;
+        --ratio-for) return ;;
+        --round-to-for) return ;;
         -o|--output) compopt -o filenames 2>/dev/null; COMPREPLY=($(compgen -f -- "$current")); return ;;
         --report) compopt -o filenames 2>/dev/null; COMPREPLY=($(compgen -f -- "$current")); return ;;
         --plan) compopt -o filenames 2>/dev/null; COMPREPLY=($(compgen -f -- "$current")); return ;;
@@ -36,7 +40,7 @@ _prune() {
     case $command in
         '') words='inspect run verify ls demo --version --show-completion -h --help' ;;
         inspect) words='--groups --arch --arch-arg --input --json -h --help' ;;
-        run) words='--speedup --flops --params --ratio --criterion --scheme --protect --max-ratio --round-to --steps --ignore --reduce --normalize --repair --arch --arch-arg --input -o --output --report --force --json -q --quiet --dry-run --plan --tolerance --device --seed --threads -h --help' ;;
+        run) words='--speedup --flops --params --ratio --criterion --scheme --protect --max-ratio --round-to --steps --reduce --normalize --repair --heads --only --ignore --ratio-for --round-to-for --arch --arch-arg --input -o --output --report --force --json -q --quiet --dry-run --plan --tolerance --device --seed --threads -h --help' ;;
         verify) words='--against --arch --json -q --quiet -h --help' ;;
         ls) words='--json -h --help' ;;
         demo) words='-o --output --speedup --force --json -q --quiet -h --help' ;;

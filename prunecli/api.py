@@ -22,7 +22,7 @@ from prunecli.plan import Plan
 from prunecli.pruning import Pruning, Result, planned
 from prunecli.report.model import Inspection
 from prunecli.report.rows import group_rows, layer_rows, pinned_rows
-from prunecli.selection import Choice, Limits, Target, choose
+from prunecli.selection import Asked, Choice, Limits, Target, choose
 from prunecli.subjects import choose_device, open_dense, require_prunable
 
 __all__ = ["Result", "inspect", "prune", "verify"]
@@ -45,7 +45,11 @@ def prune(
     max_ratio: float = 1.0,
     round_to: int = 1,
     steps: int = 1,
+    heads: float | None = None,
+    only: Sequence[str] = (),
     ignore: Sequence[str] = (),
+    ratio_for: Mapping[str, float] | None = None,
+    round_to_for: Mapping[str, int] | None = None,
     reduce: str = "sum",
     normalize: str | None = None,
     repair: str = "none",
@@ -59,12 +63,15 @@ def prune(
     """Prune a checkpoint file or a module to one target; the input is never changed.
 
     Exactly one of ``speedup`` (dense MACs / pruned MACs), ``flops``, ``params`` (fractions kept), ``ratio``
-    (fraction of units removed) or ``plan``. ``inputs`` as ``--input`` takes them; ``example_inputs`` a
-    tensor, a tuple, or a mapping by argument name, of tensors or of lists and dicts of them. Raises
-    ``UsageError``, ``InputError``, and ``ImpossibleError`` where the target is out of reach or a proof
-    fails.
+    (fraction of units removed) or ``plan``; or none, with ``heads`` (fraction of attention heads removed) or
+    ``ratio_for`` (globs and the fraction that matching groups lose), and then nothing else is cut.
+    ``only`` and ``ignore`` are globs, ``round_to_for`` maps globs to multiples. ``inputs`` as ``--input``
+    takes them; ``example_inputs`` a tensor, a tuple, or a mapping by argument name, of tensors or of lists
+    and dicts of them. Raises ``UsageError``, ``InputError``, and ``ImpossibleError`` where the target is out
+    of reach or a proof fails.
     """
-    asked = _target(speedup, flops, params, ratio, plan)
+    singled = Asked(heads, tuple(only), tuple(ignore), dict(ratio_for or {}), dict(round_to_for or {}))
+    asked = _target(speedup, flops, params, ratio, plan, singled)
     if repair != "none":
         raise UsageError(f"unknown repair '{repair}'", "this version knows only --repair none")
     if not 0 <= seed < 2**32:
@@ -78,31 +85,48 @@ def prune(
             require_prunable(dense)
 
         def select(space: Space, tensors: Mapping[str, Tensor]) -> Choice:
-            if plan is not None or asked is None:
-                return planned(space, tensors, plan or Plan({}, {}))
+            if plan is not None:
+                return planned(space, tensors, plan)
             return choose(
                 space, tensors, criterion=criterion, scheme=scheme, target=asked, limits=limits, steps=steps,
                 seed=seed, reduce=reduce, normalize=normalize, tolerance=tolerance,
-                device=str(target_device), ignore=ignore,
+                device=str(target_device), asked=singled,
             )  # fmt: skip
 
         with evaluating(dense.module):
             options: dict[str, Any] = {
                 "criterion": criterion, "scheme": scheme, "protect": protect, "max_ratio": max_ratio,
-                "round_to": round_to, "steps": steps, "ignore": list(ignore), "reduce": reduce,
+                "round_to": round_to, "steps": steps, "heads": heads, "only": list(only),
+                "ignore": list(ignore), "ratio_for": [f"{g}={r}" for g, r in singled.ratio_for.items()],
+                "round_to_for": [f"{g}={n}" for g, n in singled.round_to_for.items()], "reduce": reduce,
                 "normalize": normalize, "repair": repair, "seed": seed, "tolerance": tolerance,
             }  # fmt: skip
             options |= {} if asked is None else {asked.kind: asked.value}
-            return Pruning(dense, select, asked, tolerance, options, clock, target_device).result()
+            otherwise = "groups" if plan is None else "plan"
+            run = Pruning(dense, select, asked, otherwise, tolerance, options, clock, target_device)
+            return run.result()
 
 
 def _target(
-    speedup: float | None, flops: float | None, params: float | None, ratio: float | None, plan: Plan | None
+    speedup: float | None,
+    flops: float | None,
+    params: float | None,
+    ratio: float | None,
+    plan: Plan | None,
+    singled: Asked,
 ) -> Target | None:
     given = {"speedup": speedup, "flops": flops, "params": params, "ratio": ratio}
     named = [(kind, value) for kind, value in given.items() if value is not None]
-    if len(named) + (plan is not None) != 1:
-        raise UsageError("give exactly one target", "speedup=2, flops=0.5, params=0.5, ratio=0.5 or plan=...")
+    wanted = 0 if singled.is_target and not named and plan is None else 1
+    if len(named) + (plan is not None) != wanted:
+        raise UsageError(
+            "give exactly one target", "speedup=2, flops=0.5, params=0.5, ratio=0.5, heads=0.5 or plan=..."
+        )
+    if plan is not None and singled != Asked():
+        raise UsageError(
+            "a plan says all there is to do: heads, only, ignore, ratio_for and round_to_for go without it",
+            "make the plan with them, then apply it alone",
+        )
     return Target(named[0][0], named[0][1]) if named else None  # type: ignore[arg-type]
 
 

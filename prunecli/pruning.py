@@ -112,11 +112,15 @@ def planned(space: Space, tensors: Mapping[str, Tensor], plan: Plan) -> Choice:
 
 @dataclass
 class Pruning:
-    """One run: trace, choose, cut, count, prove; groups that fail a proof are frozen and the rest goes on."""
+    """One run: trace, choose, cut, count, prove; groups that fail a proof are frozen and the rest goes on.
+
+    ``otherwise`` is the kind of the report's target where ``asked`` is None.
+    """
 
     dense: Dense
     select: Callable[[Space, Mapping[str, Tensor]], Choice]
     asked: Target | None
+    otherwise: str
     tolerance: float
     options: dict[str, Any]
     clock: Clock
@@ -221,7 +225,7 @@ class Pruning:
         target.
         """
         if self.asked is None:
-            return Goal("plan", None, before.macs / max(1, after.macs), self.tolerance, True)
+            return Goal(self.otherwise, None, before.macs / max(1, after.macs), self.tolerance, True)
         kind, asked = self.asked.kind, self.asked.value
         reached = {
             "speedup": before.macs / max(1, after.macs),

@@ -20,9 +20,11 @@ class Sketch:
         self.macs = Polynomial({})
         self.params = Polynomial({})
         self.frozen: dict[str, str] = {}
+        self.kinds: dict[str, str] = {}
 
-    def units(self, name: str, size: int, frozen: str | None = None) -> Units:
+    def units(self, name: str, size: int, frozen: str | None = None, kind: str = "channels") -> Units:
         self.sizes[name] = size
+        self.kinds[name] = kind
         self.slots[name] = []
         if frozen:
             self.frozen[name] = frozen
@@ -74,7 +76,7 @@ class Sketch:
 
     def space(self, bundles: tuple[Bundle, ...] | None = None, guards: tuple[Guard, ...] = ()) -> Space:
         groups = tuple(
-            Group(name, size, tuple(self.slots[name]), frozen=self.frozen.get(name))
+            Group(name, size, tuple(self.slots[name]), self.kinds[name], self.frozen.get(name))
             for name, size in self.sizes.items()
         )
         if bundles is None:
@@ -127,8 +129,8 @@ def attention(heads: int = 4, head_dim: int = 6, frozen_heads: bool = True) -> S
     """q, k, v stacked as 3 x heads x d, a projection, and LayerNorm: no BatchNorm anywhere."""
     sketch = Sketch()
     width = sketch.units("width", 20)
-    head = sketch.units("heads", heads, "head counts are kept" if frozen_heads else None)
-    dims = sketch.units("head_dim", head_dim)
+    head = sketch.units("qkv:heads", heads, "head counts are kept" if frozen_heads else None, "heads")
+    dims = sketch.units("head_dim", head_dim, kind="head dimension")
     sketch.norm("norm", width, batch=False)
     sketch.linear("qkv", Product((Fixed(3), head, dims)), width, tokens=9)
     sketch.linear("proj", width, Product((head, dims)), tokens=9)

@@ -66,7 +66,7 @@ def test_defaults_are_those_of_the_api(
     (call,) = api.calls
     assert call.pop("model_or_path") == checkpoint
     assert call.pop("speedup") == 2.0
-    assert call.pop("arch_args") == {}
+    assert call.pop("arch_args") == call.pop("ratio_for") == call.pop("round_to_for") == {}
     defaults = inspect.signature(prune).parameters
     for name, value in call.items():
         assert value == defaults[name].default, name
@@ -77,7 +77,8 @@ def test_every_option_reaches_the_api(
 ) -> None:
     options = (
         "--ratio 0.5 --criterion lamp --scheme global --protect 0.2 --max-ratio 0.8 --round-to 8 --steps 3 "
-        "--ignore layer1.* --ignore fc --reduce max --normalize gaussian --repair none --tolerance 0.01 "
+        "--ignore layer1.* --ignore fc --only layer* --heads 0.25 --ratio-for layer2.*=0.5 --ratio-for a=b=0 "
+        "--round-to-for layer3.*=4 --reduce max --normalize gaussian --repair none --tolerance 0.01 "
         "--device cpu --seed 7 --threads 2 --arch cifar:resnet20 --arch-arg num_classes=10 --input 3,32,32 "
         "--force"
     )
@@ -93,6 +94,10 @@ def test_every_option_reaches_the_api(
         "round_to": 8,
         "steps": 3,
         "ignore": ("layer1.*", "fc"),
+        "only": ("layer*",),
+        "heads": 0.25,
+        "ratio_for": {"layer2.*": 0.5, "a=b": 0.0},
+        "round_to_for": {"layer3.*": 4},
         "reduce": "max",
         "normalize": "gaussian",
         "repair": "none",
@@ -105,6 +110,15 @@ def test_every_option_reaches_the_api(
         "inputs": ("3,32,32",),
     }
     assert api.saved == [(checkpoint.with_name("model.pruned.safetensors"), True)]
+
+
+@pytest.mark.parametrize("option", [("--heads", "0.5"), ("--ratio-for", "conv1=0.5")])
+def test_single_groups_are_a_target_of_their_own(
+    option: tuple[str, str], api: FakeApi, checkpoint: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    ran = run_here(capsys, "run", checkpoint, *option)
+    assert ran.code == 0, ran.err
+    assert not {"speedup", "flops", "params", "ratio"} & set(api.calls[-1])
 
 
 def test_the_report_lies_beside_the_output(
@@ -177,6 +191,15 @@ def test_a_plan_file_is_the_target(
         (["--speedup", "2", "--arch-arg", "x"], 2, "--arch-arg 'x'"),
         (["--speedup", "2", "--input", "a,b"], 2, "--input 'a,b'"),
         (["--plan", "missing.json"], 2, "no such file: missing.json"),
+        (["--plan", "missing.json", "--heads", "0.5"], 2, "--plan and --heads together"),
+        (["--heads", "1"], 2, "--heads 1 is out of range"),
+        (["--ratio-for", "a=0"], 2, "no target given"),
+        (["--ratio-for", "a=1"], 2, "--ratio-for a 1 is out of range"),
+        (["--ratio-for", "layer1"], 2, "--ratio-for layer1 is not GLOB=R"),
+        (["--ratio-for", "=0.5"], 2, "--ratio-for =0.5 is not GLOB=R"),
+        (["--ratio-for", "a=0.5", "--ratio-for", "a=0.4"], 2, "--ratio-for a=0.5 and --ratio-for a=0.4"),
+        (["--speedup", "2", "--round-to-for", "a=1.5"], 2, "--round-to-for a=1.5 is not GLOB=N"),
+        (["--speedup", "2", "--round-to-for", "a=0"], 2, "--round-to-for a 0 is out of range"),
     ],
 )
 def test_wrong_usage_is_found_before_the_api_is_called(

@@ -33,6 +33,25 @@ def test_targets_have_a_range(kind: str, good: tuple[float, ...], bad: tuple[flo
         assert caught.value.hint
 
 
+def test_what_is_said_of_groups_is_read_glob_by_glob() -> None:
+    read = settings.groups(0.5, ["a", "b"], None, ["a.*=0.25", "b=c=0"], ["a=8"])
+    assert read == settings.Groups(0.5, ("a", "b"), (), {"a.*": 0.25, "b=c": 0.0}, {"a": 8})
+    assert settings.groups(None, None, None, None, None) == settings.Groups()
+    assert settings.groups(None, None, None, ["a=0.5", "a=0.5"], None).ratio_for == {"a": 0.5}
+
+
+def test_groups_with_a_ratio_may_be_the_whole_target(tmp_path: Path) -> None:
+    none: dict[str, float | None] = {"speedup": None}
+    assert settings.target(none, None, settings.Groups(heads=0.5)) == {}
+    assert settings.target(none, None, settings.Groups(ratio_for={"a": 0.5, "b": 0.0})) == {}
+    assert settings.target({"speedup": 2}, None, settings.Groups(heads=0.5)) == {"speedup": 2}
+    for groups in (settings.Groups(only=("a",)), settings.Groups(ratio_for={"a": 0.0})):
+        with pytest.raises(UsageError, match="no target given"):
+            settings.target(none, None, groups)
+    with pytest.raises(UsageError, match="--plan and --round-to-for together"):
+        settings.target(none, tmp_path, settings.Groups(round_to_for={"a": 8}))
+
+
 def test_exactly_one_target(tmp_path: Path) -> None:
     assert settings.target({"speedup": None, "ratio": None}, tmp_path) == {}
     with pytest.raises(UsageError, match="no target given"):

@@ -171,7 +171,7 @@ def test_a_parameter_larger_than_a_block_is_summed_whole() -> None:
 
 def test_frozen_groups_are_not_scored() -> None:
     sketch = attention(frozen_heads=True)
-    assert "heads" not in score(sketch.space(), sketch.tensors(), "magnitude-l2").by_group
+    assert "qkv:heads" not in score(sketch.space(), sketch.tensors(), "magnitude-l2").by_group
 
 
 def test_threads_do_not_change_scores_and_are_given_back() -> None:

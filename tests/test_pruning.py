@@ -116,9 +116,7 @@ def test_a_plan_of_another_network_is_refused(checkpoint: Path, halved: Result) 
 def test_a_target_out_of_reach_says_what_is_in_reach(scheme: str, checkpoint: Path) -> None:
     with pytest.raises(ImpossibleError) as caught:
         prunecli.prune(checkpoint, speedup=100000, scheme=scheme)
-    said = re.search(
-        r"--speedup 100000 is out of reach: the best is ([\d.]+)x: .*always stay", caught.value.message
-    )
+    said = re.search(r"--speedup 100000 is out of reach: the best is ([\d.]+)x", caught.value.message)
     assert said is not None
     best = float(said[1])
     assert caught.value.hint
@@ -250,7 +248,7 @@ def test_a_network_without_a_free_axis_says_why() -> None:
     with pytest.raises(ImpossibleError) as caught:
         prunecli.prune(nn.Linear(4, 2), example_inputs=torch.zeros(1, 4), speedup=2)
     assert "no dimension of any parameter can lose an index" in caught.value.message
-    assert "the network's input (1)" in caught.value.message
+    assert "the network's output (2x); the network's input" in caught.value.message
     assert "the network's output (2)" in caught.value.message
 
 

@@ -11,7 +11,7 @@ from spaces import Sketch, attention, chain, concatenation, residual
 from prunecli.coupling.cost import Polynomial
 from prunecli.coupling.space import Guard
 from prunecli.errors import ImpossibleError, InputError, UsageError
-from prunecli.selection import Choice, Limits, Target, choose
+from prunecli.selection import Asked, Choice, Limits, Target, choose
 from prunecli.surgery import cut
 
 
@@ -82,7 +82,7 @@ def test_groups_that_cannot_be_scored_are_left_whole_with_the_reason() -> None:
 
 
 def test_ignored_groups_stay_and_the_rest_reaches_the_target() -> None:
-    choice = run(residual(), ignore=["stem"])
+    choice = run(residual(), asked=Asked(ignore=("stem",)))
     assert choice.space.by_name["stream"].frozen == "ignored by --ignore stem"
     assert choice.space.sizes["stream"] == 16
     assert choice.reached == pytest.approx(2, rel=0.03)
@@ -131,7 +131,7 @@ def test_a_guard_that_never_held_is_said() -> None:
 @pytest.mark.parametrize(
     ("options", "message"),
     [({"steps": 0}, "--steps 0"), ({"tolerance": -1}, "--tolerance -1"), ({"scheme": "globl"}, "'globl'"),
-     ({"criterion": "l3"}, "'l3'"), ({"ignore": ["nothing*"]}, "--ignore nothing")],
+     ({"criterion": "l3"}, "'l3'"), ({"asked": Asked(ignore=("nothing*",))}, "--ignore nothing")],
 )  # fmt: skip
 def test_wrong_use(options: dict[str, Any], message: str) -> None:
     with pytest.raises(UsageError, match=message):
@@ -149,3 +149,66 @@ def test_nan_weights_are_refused_by_name() -> None:
 def test_an_unreachable_target_names_itself_and_not_a_round() -> None:
     with pytest.raises(ImpossibleError, match="--speedup 1000 is out of reach: the best is"):
         run(chain(32, 32), target=Target("speedup", 1000), steps=5)
+
+
+@pytest.mark.parametrize("scheme", ["local", "uniform", "global", "protected"])
+@pytest.mark.parametrize("steps", [1, 3])
+def test_heads_alone_lose_their_fraction_and_nothing_else_does(scheme: str, steps: int) -> None:
+    sketch = attention(heads=8, head_dim=6, frozen_heads=False)
+    choice = run(sketch, scheme=scheme, steps=steps, target=None, asked=Asked(heads=0.5))
+    assert choice.space.sizes == {"width": 20, "qkv:heads": 4, "head_dim": 6}
+    assert choice.tensors["qkv.weight"].shape == (3 * 4 * 6, 20)
+    assert choice.tensors["proj.weight"].shape == (20, 4 * 6)
+    assert choice.space.by_name["width"].frozen == "--heads 0.5 asks nothing of it"
+    assert set(choice.plan.keep) == {"qkv:heads"}
+    assert choice.notes == ()
+
+
+@pytest.mark.parametrize("scheme", ["local", "uniform", "global", "protected"])
+@pytest.mark.parametrize("steps", [1, 4])
+@pytest.mark.parametrize(
+    "target", [Target("speedup", 2), Target("flops", 0.5), Target("params", 0.5), Target("ratio", 0.4)]
+)
+def test_own_ratios_hold_beside_every_target_scheme_and_number_of_rounds(
+    target: Target, steps: int, scheme: str
+) -> None:
+    sketch = chain(40, 64, 48)
+    choice = run(
+        sketch, scheme=scheme, steps=steps, target=target, asked=Asked(ratio_for={"g1": 0.25, "conv0": 0.0})
+    )
+    assert choice.space.sizes["g1"] == 48
+    assert choice.space.sizes["g0"] == 40
+    assert choice.reached == pytest.approx(target.value, rel=0.05)
+
+
+def test_rounds_may_start_above_a_target_that_only_the_last_one_reaches() -> None:
+    """What a group with its own ratio still has in the first round must not count as all it can give."""
+    sketch = chain(64, 64, 64)
+    asked = Asked(ratio_for={"g*": 0.75})
+    choice = run(sketch, steps=5, target=Target("speedup", 3), asked=asked, scheme="global")
+    assert set(choice.space.sizes.values()) == {16}
+    assert any("more was removed than --speedup 3" in note for note in choice.notes)
+
+
+def test_an_own_ratio_that_the_criterion_cannot_score_is_impossible() -> None:
+    sketch = attention(frozen_heads=False)
+    with pytest.raises(ImpossibleError, match=r"--heads 0\.5 is out of reach.*not scorable: no BatchNorm"):
+        run(sketch, criterion="bn-scale", target=None, asked=Asked(heads=0.5))
+
+
+def test_an_own_ratio_respects_guards_or_is_impossible() -> None:
+    guard = Guard(Polynomial.variable("g0"), "%0", Polynomial.constant(8), "forward: width % 8")
+    choice = run(chain(32, 48), guards=(guard,), target=None, asked=Asked(ratio_for={"g0": 0.3}))
+    assert choice.space.sizes == {"g0": 24, "g1": 48}
+    assert choice.notes == (
+        "--ratio-for g0=0.3 is not met to a unit, since widths are that coarse: 'g0' 24 of 32 stay",
+    )
+    smaller = Guard(Polynomial.variable("g0"), "<", Polynomial.variable("g1"), "forward: a < b")
+    with pytest.raises(ImpossibleError, match=r"nothing is removed: .*'g1' 33 of 33 stay"):
+        run(chain(32, 33), guards=(smaller,), target=None, asked=Asked(ratio_for={"g1": 0.5}))
+
+
+def test_nothing_to_do_is_wrong_usage() -> None:
+    for asked in (Asked(), Asked(only=("g0",)), Asked(ratio_for={"g0": 0.0})):
+        with pytest.raises(UsageError, match="no target given"):
+            run(chain(8), target=None, asked=asked)

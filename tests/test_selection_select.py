@@ -16,6 +16,7 @@ from prunecli.coupling.space import Bundle, Guard, Member, Space
 from prunecli.criteria import Scores
 from prunecli.errors import ImpossibleError, UsageError
 from prunecli.selection import SCHEMES, Limits, Scheme, Selection, Target, register_scheme, select
+from prunecli.selection.asked import Own
 
 
 def scores_of(space: Space, values: dict[str, list[float]] | None = None, seed: int = 0) -> Scores:
@@ -193,13 +194,13 @@ def test_an_impossible_target_says_how_far_and_why() -> None:
     least = space.macs.value({"g0": 8, "g1": 1})
     best = space.macs.value(space.sizes) / least
     assert f"--speedup 1000 is out of reach: the best is {best:.4g}x" in caught.value.message
-    assert "1 of 2 groups are left whole: ignored by --ignore g0 (1)" in caught.value.message
-    assert "the outputs always stay" in caught.value.message
+    assert "1 of 2 groups are left whole: ignored by --ignore g0" in caught.value.message
+    assert caught.value.hint == "ask for less, or lift --protect 0.1"
 
 
 def test_a_local_ratio_beyond_the_cap_is_impossible() -> None:
     space = chain(8, 8).space()
-    with pytest.raises(ImpossibleError, match=r"the best is 0\.25.*--max-ratio"):
+    with pytest.raises(ImpossibleError, match=r"the best is 0\.25$") as caught:
         select(
             space,
             scores_of(space),
@@ -207,13 +208,14 @@ def test_a_local_ratio_beyond_the_cap_is_impossible() -> None:
             target=Target("ratio", 0.5),
             limits=Limits(max_ratio=0.25),
         )
+    assert caught.value.hint == "ask for less, or lift --max-ratio 0.25"
 
 
 def test_nothing_left_to_remove_is_impossible() -> None:
     space = chain(8).space().frozen({"g0": "not scorable: no BatchNorm"})
     for scheme in SCHEMES:
         for target in (Target("ratio", 0.5), Target("speedup", 2)):
-            with pytest.raises(ImpossibleError, match=r"nothing can be removed.*no BatchNorm \(1\)"):
+            with pytest.raises(ImpossibleError, match=r"nothing can be removed; .*no BatchNorm"):
                 select(space, scores_of(space), scheme=scheme, target=target)
 
 
@@ -264,3 +266,92 @@ def test_a_sketch_without_groups_is_impossible() -> None:
     space = Sketch().space()
     with pytest.raises(ImpossibleError, match="nothing can be removed"):
         select(space, Scores({}, {}), scheme="global", target=Target("speedup", 2))
+
+
+def owns(**ratios: float) -> dict[str, Own]:
+    return {name: Own(ratio, f"--ratio-for {name}={ratio:g}") for name, ratio in ratios.items()}
+
+
+@given(st.integers(2, 64), st.floats(0.01, 0.99), schemes)
+@settings(max_examples=60, deadline=None)
+def test_a_ratio_of_its_own_is_met_to_the_nearest_unit(size: int, ratio: float, scheme: str) -> None:
+    space = chain(size, 32).space()
+    selection = select(
+        space, scores_of(space), scheme=scheme, target=None, limits=Limits(protect=0), own=owns(g0=ratio)
+    )
+    left = selection.sizes["g0"]
+    assert abs(left - size * (1 - ratio)) <= max(0.5, 1 - size * (1 - ratio)) + 1e-6
+    assert left >= 1
+    assert selection.sizes["g1"] == 32
+    values = scores_of(space).by_group["g0"]
+    assert list(kept(selection, space, "g0")) == sorted(torch.topk(values, left).indices.tolist())
+
+
+@given(schemes, st.floats(0.3, 0.7), st.floats(0.1, 0.9))
+@settings(max_examples=40, deadline=None)
+def test_beside_a_target_the_others_make_up_for_it(scheme: str, keep: float, ratio: float) -> None:
+    space = chain(64, 50, 64).space()
+    selection = select(
+        space, scores_of(space), scheme=scheme, target=Target("params", keep),
+        own=owns(g1=ratio), limits=Limits(protect=0), tolerance=0.02,
+    )  # fmt: skip
+    assert selection.sizes["g1"] == pytest.approx(50 * (1 - ratio), abs=0.5)
+    least = space.params.value({"g0": 64, "g1": selection.sizes["g1"], "g2": 64})
+    if least <= keep * space.params.value(space.sizes):
+        assert selection.sizes["g0"] == selection.sizes["g2"] == 64
+        assert "more was removed" in selection.notes[0]
+    else:
+        assert selection.figure == pytest.approx(keep, rel=0.02)
+
+
+def test_a_ratio_target_counts_the_units_that_are_left_to_it() -> None:
+    space = chain(40, 40, 20).space()
+    for scheme in ("local", "global"):
+        selection = select(
+            space, scores_of(space), scheme=scheme, target=Target("ratio", 0.5), own=owns(g2=0.1)
+        )
+        assert selection.sizes["g0"] + selection.sizes["g1"] == 40
+        assert selection.sizes["g2"] == 18
+        assert selection.figure == 0.5
+
+
+@pytest.mark.parametrize(("ratio", "left"), [(0.3, 14), (0.5, 10), (0.1, 18), (0.74, 6), (0.76, 4)])
+def test_a_bundle_goes_to_its_nearest_width(ratio: float, left: int) -> None:
+    space = chain(20, 30, 9).space(
+        (Bundle((Member("g0", 2), Member("g1", 3)), "tied"), Bundle((Member("g2", 1),)))
+    )
+    for name in ("g0", "g1"):
+        selection = select(
+            space, scores_of(space), scheme="global", target=None, own={name: Own(ratio, "--ratio-for")}
+        )
+        assert selection.sizes == {"g0": left, "g1": left * 3 // 2, "g2": 9}
+
+
+def test_multiples_hold_for_groups_with_a_ratio_of_their_own() -> None:
+    space = chain(64, 64).space()
+    selection = select(
+        space, scores_of(space), scheme="global", target=Target("params", 0.5), limits=Limits(round_to=8),
+        own=owns(g0=0.3), multiples={"g1": 5}, tolerance=0.1,
+    )  # fmt: skip
+    assert selection.sizes["g0"] == 48  # 44.8 asked
+    assert selection.sizes["g1"] % 5 == 0
+
+
+def test_the_nearest_width_may_be_all_of_it_and_that_is_a_reason() -> None:
+    space = chain(3, 32).space()
+    selection = select(space, scores_of(space), scheme="global", target=None, own=owns(g0=0.1))
+    assert selection.sizes["g0"] == 3
+    assert selection.whole["g0"] == "no width that it may have is nearer to --ratio-for g0=0.1"
+
+
+def test_what_single_groups_may_lose_can_put_a_target_out_of_reach() -> None:
+    space = chain(32, 32).space().frozen({"g1": "not in --only"})
+    with pytest.raises(ImpossibleError) as caught:
+        select(space, scores_of(space), scheme="global", target=Target("params", 0.1), own=owns(g0=0.25))
+    best = space.params.value({"g0": 24, "g1": 32}) / space.params.value(space.sizes)
+    assert caught.value.message == (
+        f"--params 0.1 is out of reach: the best is {best:.4g}; 1 of 2 groups are left whole: not in --only; "
+        "--ratio-for g0=0.25 decides on 1"
+    )
+    with pytest.raises(ImpossibleError, match="nothing can be removed"):
+        select(space, scores_of(space), scheme="global", target=Target("ratio", 0.1), own=owns(g0=0.25))

@@ -40,7 +40,7 @@ def test_a_permuted_list_permutes_though_nothing_is_removed() -> None:
 def test_a_merged_dimension_keeps_the_units_of_every_factor() -> None:
     sketch = attention(heads=4, head_dim=6)
     tensors = sketch.tensors()
-    out = cut(tensors, sketch.space(), {"heads": [0, 3], "head_dim": [1, 2, 5]})
+    out = cut(tensors, sketch.space(), {"qkv:heads": [0, 3], "head_dim": [1, 2, 5]})
     whole = tensors["qkv.weight"].reshape(3, 4, 6, 20)
     assert torch.equal(out["qkv.weight"], whole[:, [0, 3]][:, :, [1, 2, 5]].reshape(18, 20))
     assert torch.equal(

@@ -19,8 +19,9 @@ if TYPE_CHECKING:
     from prunecli.plan import Plan
     from prunecli.report.model import Report
 
-TARGET = "Target (exactly one, or --plan)"
+TARGET = "Target (one, or --plan; or none with --heads or --ratio-for)"
 METHOD = "What is removed"
+GROUPS = "Which groups (GLOB: a group or layer, see prune inspect --groups)"
 RUNNING = "Running"
 
 
@@ -71,10 +72,6 @@ def run(
         int,
         typer.Option(metavar="N", rich_help_panel=METHOD, help="Prune in N rounds, scoring anew in each."),
     ] = 1,
-    ignore: Annotated[
-        list[str] | None,
-        typer.Option(metavar="GLOB", rich_help_panel=METHOD, help="Leave matching layers whole. Repeatable."),
-    ] = None,
     reduce: Annotated[
         str,
         typer.Option(
@@ -94,6 +91,40 @@ def run(
     repair: Annotated[
         str, typer.Option(metavar="NAME", rich_help_panel=METHOD, help="Repair after the cut: none.")
     ] = "none",
+    heads: Annotated[
+        float | None,
+        typer.Option(
+            metavar="R",
+            rich_help_panel=GROUPS,
+            help="Remove this fraction of attention heads. Without a target nothing else is touched.",
+        ),
+    ] = None,
+    only: Annotated[
+        list[str] | None,
+        typer.Option(
+            metavar="GLOB", rich_help_panel=GROUPS, help="Leave all but matching groups whole. Repeatable."
+        ),
+    ] = None,
+    ignore: Annotated[
+        list[str] | None,
+        typer.Option(metavar="GLOB", rich_help_panel=GROUPS, help="Leave matching groups whole. Repeatable."),
+    ] = None,
+    ratio_for: Annotated[
+        list[str] | None,
+        typer.Option(
+            metavar="GLOB=R",
+            rich_help_panel=GROUPS,
+            help="Remove this fraction of matching groups, 0 for none of them. Repeatable.",
+        ),
+    ] = None,
+    round_to_for: Annotated[
+        list[str] | None,
+        typer.Option(
+            metavar="GLOB=N",
+            rich_help_panel=GROUPS,
+            help="Make the units of matching groups multiples of N. Repeatable.",
+        ),
+    ] = None,
     arch: Arch = None,
     arch_arg: ArchArg = None,
     input: Input = None,
@@ -144,13 +175,15 @@ def run(
     ] = None,
 ) -> None:
     """Prune a checkpoint into a smaller one that loads and runs."""
+    targets = {"speedup": speedup, "flops": flops, "params": params, "ratio": ratio}
+    groups = settings.groups(heads, only, ignore, ratio_for, round_to_for)
     request = settings.Request(
         files=settings.files(ckpt, out, report),
         choices=settings.Choices(criterion, scheme, reduce, normalize, repair, device),
         limits=settings.Limits(protect, max_ratio, round_to, steps, tolerance, seed, threads),
-        target=settings.target({"speedup": speedup, "flops": flops, "params": params, "ratio": ratio}, plan),
+        groups=groups,
+        target=settings.target(targets, plan, groups),
         network=options.network(arch, arch_arg, input),
-        ignore=tuple(ignore or ()),
         plan_file=plan,
         printing=settings.Printing(as_json=json, quiet=quiet, force=force, dry_run=dry_run),
     )
@@ -182,14 +215,18 @@ def _execute(request: Request) -> None:
 def _prune(request: Request, plan: Plan | None, progress: Callable[[str], None] | None) -> Result:
     import prunecli
 
-    choices, limits, network = request.choices, request.limits, request.network
+    choices, limits, network, groups = request.choices, request.limits, request.network, request.groups
     return prunecli.prune(
         request.files.checkpoint,
         **request.target,
         arch=network.arch,
         arch_args=network.arguments,
         inputs=network.inputs,
-        ignore=request.ignore,
+        heads=groups.heads,
+        only=groups.only,
+        ignore=groups.ignore,
+        ratio_for=groups.ratio_for,
+        round_to_for=groups.round_to_for,
         criterion=choices.criterion,
         scheme=choices.scheme,
         reduce=choices.reduce,

@@ -6,14 +6,17 @@ from __future__ import annotations
 
 import json
 import math
-from collections.abc import Mapping
-from dataclasses import dataclass
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field, fields
 from pathlib import Path
+from typing import TypeVar
 
 from prunecli.cli import names
 from prunecli.cli.options import Network, is_stdout, require_one_format, require_readable, require_writable
 from prunecli.errors import InputError, UsageError
 from prunecli.plan import Plan
+
+N = TypeVar("N", int, float)
 
 TARGETS = ("speedup", "flops", "params", "ratio")
 
@@ -43,6 +46,38 @@ class Limits:
         _require(
             self.threads is None or self.threads >= 1, "--threads", self.threads, "a whole number from 1"
         )
+
+
+@dataclass(frozen=True)
+class Groups:
+    """What is asked of single groups, each named as its option."""
+
+    heads: float | None = None
+    only: tuple[str, ...] = ()
+    ignore: tuple[str, ...] = ()
+    ratio_for: Mapping[str, float] = field(default_factory=dict)
+    round_to_for: Mapping[str, int] = field(default_factory=dict)
+
+    @property
+    def is_target(self) -> bool:
+        """Whether this removes anything without a target beside it."""
+        return self.heads is not None or any(self.ratio_for.values())
+
+    def check(self) -> None:
+        """Raise ``UsageError`` for the first number outside its range."""
+        _require(
+            self.heads is None or 0 < self.heads < 1,
+            "--heads", self.heads, "the fraction of heads to remove, between 0 and 1",
+        )  # fmt: skip
+        for glob, ratio in self.ratio_for.items():
+            _require(
+                0 <= ratio < 1,
+                f"--ratio-for {glob}",
+                ratio,
+                "the fraction of units to remove, from 0, below 1",
+            )
+        for glob, multiple in self.round_to_for.items():
+            _require(multiple >= 1, f"--round-to-for {glob}", multiple, "a whole number from 1")
 
 
 @dataclass(frozen=True)
@@ -115,9 +150,9 @@ class Request:
     files: Files
     choices: Choices
     limits: Limits
+    groups: Groups
     target: Mapping[str, float]
     network: Network
-    ignore: tuple[str, ...]
     plan_file: Path | None
     printing: Printing
 
@@ -126,6 +161,7 @@ class Request:
         require_one_format(self.printing.as_json, self.printing.quiet)
         self.choices.check()
         self.limits.check()
+        self.groups.check()
         self.files.check(self.printing.force, self.printing.dry_run)
 
 
@@ -140,14 +176,62 @@ def files(checkpoint: Path, output: Path | None, reports: list[Path] | None) -> 
     return Files(checkpoint, output, tuple(reports or [output.with_suffix(".json")]))
 
 
-def target(given: Mapping[str, float | None], plan: Path | None) -> dict[str, float]:
-    """The one target as an argument for ``prunecli.prune``, none with a plan. Raises ``UsageError``."""
+def groups(
+    heads: float | None,
+    only: list[str] | None,
+    ignore: list[str] | None,
+    ratio_for: list[str] | None,
+    round_to_for: list[str] | None,
+) -> Groups:
+    """What was typed about single groups. Raises ``UsageError`` for text that is not GLOB=NUMBER."""
+    return Groups(
+        heads,
+        tuple(only or ()),
+        tuple(ignore or ()),
+        _by_glob("--ratio-for", "R", ratio_for or [], float),
+        _by_glob("--round-to-for", "N", round_to_for or [], int),
+    )
+
+
+def _by_glob(option: str, number: str, texts: list[str], convert: Callable[[str], N]) -> dict[str, N]:
+    """``GLOB=NUMBER`` texts as a mapping. A glob may hold '=' itself, a number cannot."""
+    found: dict[str, N] = {}
+    for text in texts:
+        glob, _, value = text.rpartition("=")
+        example = f"{option} 'layer1.*={'0.5' if convert is float else '8'}'"
+        try:
+            converted = convert(value)
+        except ValueError:
+            raise UsageError(f"{option} {text} is not GLOB={number}", f"like {example}") from None
+        if not glob:
+            raise UsageError(f"{option} {text} is not GLOB={number}", f"like {example}")
+        if found.setdefault(glob, converted) != converted:
+            raise UsageError(
+                f"{option} {glob}={found[glob]:g} and {option} {text} contradict each other",
+                "give one of them",
+            )
+    return found
+
+
+def target(
+    given: Mapping[str, float | None], plan: Path | None, groups: Groups = Groups()
+) -> dict[str, float]:
+    """The one target as an argument for ``prunecli.prune``, none with a plan or where ``groups`` is all that
+    was asked. Raises ``UsageError``.
+    """
     asked = {kind: value for kind, value in given.items() if value is not None}
+    if plan is not None and groups != Groups():
+        raise UsageError(
+            f"--plan and {_first_option(groups)} together: a plan says all there is to do",
+            "give them when the plan is made, with --dry-run --json",
+        )
+    if not asked and plan is None and groups.is_target:
+        return {}
     if len(asked) + (plan is not None) != 1:
         found = " and ".join(f"--{kind}" for kind in (*asked, *(["plan"] if plan else [])))
         raise UsageError(
             f"{found} together: one target at a time" if found else "no target given",
-            "like --speedup 2, --flops 0.5, --params 0.5 or --ratio 0.5",
+            "like --speedup 2, --flops 0.5, --params 0.5, --ratio 0.5 or --heads 0.5",
         )
     for kind, value in asked.items():
         if kind == "speedup":
@@ -158,6 +242,14 @@ def target(given: Mapping[str, float | None], plan: Path | None) -> dict[str, fl
         else:
             _require(0 < value < 1, f"--{kind}", value, "the fraction to keep, between 0 and 1")
     return asked
+
+
+def _first_option(groups: Groups) -> str:
+    return next(
+        "--" + item.name.replace("_", "-")
+        for item in fields(groups)
+        if getattr(groups, item.name) not in (None, (), {})
+    )
 
 
 def read_plan(path: Path | None) -> Plan | None:

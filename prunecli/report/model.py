@@ -57,7 +57,9 @@ class Input:
 
 @dataclass(frozen=True, slots=True)
 class Goal:
-    """The target. ``kind``: speedup, flops, params, ratio, or plan (then ``asked`` is None)."""
+    """The target. ``kind``: speedup, flops, params or ratio; plan, or groups where every group that was cut
+    had a ratio of its own: then ``asked`` is None and ``reached`` dense / pruned MACs.
+    """
 
     kind: str
     asked: float | None

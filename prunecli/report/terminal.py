@@ -123,7 +123,8 @@ def _facts(report: Report) -> RenderableType:
 def _target_line(report: Report) -> str:
     goal = report.target
     if goal.asked is None:
-        return f"{goal.kind} applied, {goal.reached:.4g}x fewer MACs"
+        done = "plan applied" if goal.kind == "plan" else "the groups that were named"
+        return f"{done}, {goal.reached:.4g}x fewer MACs"
     verdict = "met" if goal.met else "NOT met"
     return (
         f"{goal.kind} {goal.asked:g}: reached {goal.reached:.4g}, {verdict} (tolerance {goal.tolerance:.2%})"

@@ -1,5 +1,6 @@
 """Selection: scores and a target become a Plan. Nothing here runs a network."""
 
+from prunecli.selection.asked import Asked
 from prunecli.selection.choose import Choice, choose
 from prunecli.selection.schemes import SCHEMES, Scheme, register_scheme
 from prunecli.selection.select import Selection, select
@@ -7,6 +8,7 @@ from prunecli.selection.target import Limits, Target
 
 __all__ = [
     "SCHEMES",
+    "Asked",
     "Choice",
     "Limits",
     "Scheme",

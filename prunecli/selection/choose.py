@@ -12,7 +12,7 @@ from prunecli.coupling.space import Guard, Space
 from prunecli.criteria import score
 from prunecli.errors import ImpossibleError, UsageError
 from prunecli.plan import Plan
-from prunecli.selection.ignore import ignored
+from prunecli.selection.asked import Asked, Own, Singled
 from prunecli.selection.schemes import find_scheme
 from prunecli.selection.select import select
 from prunecli.selection.target import Limits, Target
@@ -42,7 +42,7 @@ class Options:
 
     criterion: str
     scheme: str
-    target: Target
+    target: Target | None
     limits: Limits
     steps: int
     seed: int
@@ -58,7 +58,7 @@ def choose(
     *,
     criterion: str,
     scheme: str,
-    target: Target,
+    target: Target | None,
     limits: Limits | None = None,
     steps: int = 1,
     seed: int = 0,
@@ -66,47 +66,77 @@ def choose(
     normalize: str | None = None,
     tolerance: float = 0.005,
     device: str = "cpu",
-    ignore: Sequence[str] = (),
+    asked: Asked | None = None,
 ) -> Choice:
-    """Prune ``tensors`` to ``target`` in ``steps`` rounds, scoring anew in each.
+    """Prune ``tensors`` to ``target`` in ``steps`` rounds, scoring anew in each; what is ``asked`` of single
+    groups holds besides, or is all there is to do where there is no target.
 
-    Raises ``UsageError`` for unknown names and numbers out of range, ``InputError`` for scores that are not
-    finite, ``ImpossibleError`` for a target that cannot be reached.
+    Raises ``UsageError`` for unknown names, numbers out of range and options that contradict each other,
+    ``InputError`` for scores that are not finite, ``ImpossibleError`` for a target or a ratio that cannot be
+    reached.
     """
     if steps < 1:
         raise UsageError(f"--steps {steps} is not a positive integer", "--steps 1")
     if not 0 <= tolerance < 1:
         raise UsageError(f"--tolerance {tolerance:g} is not in [0, 1)", "--tolerance 0.005")
-    find_scheme(scheme)
-    options = Options(
-        criterion, scheme, target, limits or Limits(), steps, seed, reduce, normalize, tolerance, device
-    )
-    start, notes = ignored(space, ignore)
+    asked, limits = asked or Asked(), limits or Limits()
+    asked.check(limits, find_scheme(scheme))
+    if target is None and not asked.is_target:
+        raise UsageError("no target given", "like --speedup 2, --ratio 0.5 or --heads 0.5")
+    options = Options(criterion, scheme, target, limits, steps, seed, reduce, normalize, tolerance, device)
+    notes: tuple[str, ...] = ()
     enforced: tuple[Guard, ...] = ()
     while True:
-        choice = _in_rounds(start, tensors, options, enforced)
+        singled = asked.read(space, alone=target is None)
+        choice = _in_rounds(singled, tensors, options, enforced)
         broken = [guard for guard in space.guards if not guard.holds(choice.space.sizes)]
         if not broken:
-            return replace(choice, notes=(*notes, *choice.notes))
-        start, enforced, said = _respecting(broken, start, enforced)
+            if target is None and not choice.plan.keep:
+                raise ImpossibleError(
+                    f"nothing is removed: {'; '.join(choice.notes) or 'every group is at its nearest width'}",
+                    "ask for more, or see prune explain CKPT NAME",
+                )
+            return replace(choice, notes=(*singled.notes, *notes, *choice.notes))
+        space, enforced, said = _respecting(broken, singled.space, space, enforced)
         notes += said
 
 
 def _in_rounds(
-    start: Space, tensors: Mapping[str, Tensor], options: Options, enforced: Sequence[Guard]
+    singled: Singled, tensors: Mapping[str, Tensor], options: Options, enforced: Sequence[Guard]
 ) -> Choice:
-    choice = Choice(Plan({}, {}), start, dict(tensors), (), (), 0.0)
+    dense = singled.space.sizes
+    choice = Choice(Plan({}, {}), singled.space, dict(tensors), (), (), 0.0)
     whole: Mapping[str, str] = {}
     for done in range(options.steps):
         began = perf_counter()
-        choice, no_room = _round(choice, start.sizes, options, (done + 1) / options.steps, enforced)
+        choice, no_room = _round(choice, dense, options, (done + 1) / options.steps, enforced, singled)
         whole = whole or no_room if done == 0 else whole
         choice = replace(choice, step_seconds=(*choice.step_seconds, perf_counter() - began))
-    return replace(choice, space=choice.space.frozen(whole))
+    notes = (*_unlike_asked(singled.own, dense, choice.space), *choice.notes)
+    return replace(choice, space=choice.space.frozen(whole), notes=notes)
+
+
+def _unlike_asked(own: Mapping[str, Own], dense: Mapping[str, int], left: Space) -> list[str]:
+    """A note per option on groups that could lose units, but not as many as it says to a unit."""
+    off: dict[str, list[str]] = {}
+    for name, asked in own.items():
+        wanted = dense[name] * (1 - asked.ratio)
+        if left.by_name[name].frozen is None and abs(left.sizes[name] - wanted) >= 1:
+            off.setdefault(asked.source, []).append(f"'{name}' {left.sizes[name]} of {dense[name]}")
+    return [
+        f"{source} is not met to a unit, since widths are that coarse: {', '.join(kept[:3])} stay"
+        + (f", and {len(kept) - 3} more groups" if len(kept) > 3 else "")
+        for source, kept in off.items()
+    ]
 
 
 def _round(
-    choice: Choice, dense: Mapping[str, int], options: Options, share: float, enforced: Sequence[Guard]
+    choice: Choice,
+    dense: Mapping[str, int],
+    options: Options,
+    share: float,
+    enforced: Sequence[Guard],
+    singled: Singled,
 ) -> tuple[Choice, Mapping[str, str]]:
     """One round, and the groups that the limits leave no room in."""
     scores = score(
@@ -115,14 +145,16 @@ def _round(
         seed=options.seed, device=options.device,
     )  # fmt: skip
     space = choice.space.frozen({n: f"not scorable: {why}" for n, why in scores.not_scorable.items()})
+    left_whole = singled.left_whole(space)
     selection = select(
         space, scores,
         scheme=options.scheme, target=options.target, limits=options.limits, dense=dense,
         tolerance=options.tolerance, share=share, enforced=enforced,
+        own=singled.own, multiples=singled.multiples,
     )  # fmt: skip
     later = Plan(selection.keep, {name: space.sizes[name] for name in selection.keep})
     cut_tensors = cut(choice.tensors, space, selection.keep)
-    notes = selection.notes if share == 1 else ()
+    notes = (*left_whole, *selection.notes) if share == 1 else ()
     left = space.resized(selection.sizes)
     plan = choice.plan.after(later)
     return replace(
@@ -131,15 +163,15 @@ def _round(
 
 
 def _respecting(
-    broken: Sequence[Guard], space: Space, enforced: tuple[Guard, ...]
-) -> tuple[Space, tuple[Guard, ...], list[str]]:
+    broken: Sequence[Guard], singled: Space, space: Space, enforced: tuple[Guard, ...]
+) -> tuple[Space, tuple[Guard, ...], tuple[str, ...]]:
     """The space and guards to choose with again, so that ``broken`` guards hold.
 
-    A guard on the groups of one bundle restricts the widths of the bundle; one across bundles, or one that
-    still fails, leaves its groups whole.
+    A guard on the groups of one bundle of ``singled`` restricts the widths of the bundle; one across bundles,
+    or one that still fails, leaves its groups whole.
     """
     reasons: dict[str, str] = {}
-    free = {member.group: bundle for bundle in space.bundles for member in bundle.members}
+    free = {member.group: bundle for bundle in singled.bundles for member in bundle.members}
     for guard in broken:
         groups = [name for name in sorted(guard.left.groups | guard.right.groups) if name in free]
         if not groups:
@@ -148,5 +180,5 @@ def _respecting(
             enforced = (*enforced, guard)
         else:
             reasons |= dict.fromkeys(groups, f"{guard.where} relies on its size")
-    notes = [f"group '{name}' is left whole: {reason}" for name, reason in reasons.items()]
+    notes = tuple(f"group '{name}' is left whole: {reason}" for name, reason in reasons.items())
     return space.frozen(reasons), enforced, notes

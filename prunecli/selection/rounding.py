@@ -1,31 +1,35 @@
-"""``--round-to N``: the divisor of each group's unit count that makes the widths multiples of N."""
+"""``--round-to N``: the divisor of each group's unit count that makes the widths multiples of N;
+``--round-to-for GLOB=N``: the divisor itself.
+"""
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from math import gcd, lcm, prod
 
 from prunecli.coupling.axes import Axis, Concat, Product, Units, groups_in, size_of
 from prunecli.coupling.space import Space
 
 
-def quanta(space: Space, multiple: int) -> tuple[dict[str, int], list[str]]:
-    """The divisor per group (1 where nothing is asked), and the groups whose narrowest width cannot comply.
+def quanta(space: Space, multiple: int, own: Mapping[str, int]) -> tuple[dict[str, int], dict[str, int]]:
+    """The divisor per group (1 where nothing is asked), and the groups that are too narrow for the multiple
+    asked of them, with that multiple.
 
     A width is a group's units times the sizes beside them that cannot change (heads of a head dimension); in
-    a concatenation every part has to comply. A width narrower than ``multiple`` is out of reach.
+    a concatenation every part has to comply. A width narrower than ``multiple`` is out of reach. A group in
+    ``own`` has a multiple of its units instead.
     """
     result = {group.name: 1 for group in space.groups}
-    unreachable: dict[str, None] = {}
-    if multiple == 1:
-        return result, []
-    for name, beside in _widths(space):
-        wanted = lcm(result[name], multiple // gcd(multiple, beside))
-        if wanted <= space.sizes[name]:
-            result[name] = wanted
+    unreachable: dict[str, int] = {}
+    places = [] if multiple == 1 else [place for place in _widths(space) if place[0] not in own]
+    wanted = [(name, multiple, multiple // gcd(multiple, beside)) for name, beside in places]
+    for name, asked, divisor in (*wanted, *((name, n, n) for name, n in own.items())):
+        together = lcm(result[name], divisor)
+        if together <= space.sizes[name]:
+            result[name] = together
         else:
-            unreachable[name] = None
-    return result, list(unreachable)
+            unreachable[name] = asked
+    return result, unreachable
 
 
 def _widths(space: Space) -> Iterator[tuple[str, int]]:

@@ -17,11 +17,11 @@ from prunecli.selection.cost import Floats, Ints
 
 @dataclass(frozen=True)
 class Steps:
-    """``levels[b]`` counts the strides removed at each width that bundle ``b`` may have, from 0 upwards; step
-    ``j`` of the bundle leads from level ``j`` to ``j + 1``. Steps of a bundle lie together, in order:
-    ``bundle``, ``score`` and ``fraction`` (of the bundle's dense units, removed once the step is done) are
-    ``[S]``; ``first`` (``[B]``) is where each bundle's begin. ``removal[g]`` lists the units of ``g``, least
-    important first.
+    """``levels[b]`` counts the strides removed at each width that bundle ``b`` may have, from 0 upwards, or
+    at the one width that it has to have; step ``j`` of the bundle leads from level ``j`` to ``j + 1``. Steps
+    of a bundle lie together, in order: ``bundle``, ``score`` and ``fraction`` (of the bundle's dense units,
+    removed once the step is done) are ``[S]``; ``first`` (``[B]``) is where each bundle's begin.
+    ``removal[g]`` lists the units of ``g``, least important first.
     """
 
     names: tuple[str, ...]
@@ -70,8 +70,13 @@ def build_steps(
     floors: Mapping[str, int],
     quanta: Mapping[str, int],
     enforced: Sequence[Guard] = (),
+    wanted: Mapping[str, float] | None = None,
 ) -> Steps:
-    """All steps that ``floors`` (fewest units), ``quanta`` (divisors of unit counts) and guards allow."""
+    """All steps that ``floors`` (fewest units), ``quanta`` (divisors of unit counts) and guards allow.
+
+    A bundle with a group in ``wanted`` (units to keep) has no steps: its only level is the one nearest to
+    that.
+    """
     names = tuple(space.sizes)
     position = {name: index for index, name in enumerate(names)}
     stride, bundle_of = np.zeros(len(names), dtype=np.int64), np.full(len(names), -1, dtype=np.int64)
@@ -83,6 +88,8 @@ def build_steps(
             bundle_of[position[member.group]] = index
         means = _stride_scores(bundle, scores, removal, space.sizes)
         allowed = _allowed_levels(space, bundle, len(means), floors, quanta, enforced)
+        if any(member.group in (wanted or {}) for member in bundle.members):
+            allowed = _nearest_level(space, bundle, allowed, wanted or {})
         levels.append(allowed)
         owner.append(np.full(len(allowed) - 1, index, dtype=np.int64))
         score.append(_level_scores(means, allowed))
@@ -145,6 +152,17 @@ def _allowed_levels(
             within &= [guard.holds(_sizes_after(space, bundle, int(k))) for k in strides]
     within[0] = True
     return np.flatnonzero(within)
+
+
+def _nearest_level(space: Space, bundle: Bundle, allowed: Ints, wanted: Mapping[str, float]) -> Ints:
+    """The one of ``allowed`` (as ``[1]``) that is nearest to ``wanted``; of two, the one that leaves more."""
+    missed = np.zeros(len(allowed))
+    for member in bundle.members:
+        if member.group in wanted:
+            size = space.sizes[member.group]
+            missed += np.abs(size - member.stride * allowed - wanted[member.group]) / size
+    # Two neighbours at the same distance differ by rounding alone.
+    return allowed[[int(np.flatnonzero(missed <= missed.min() + 1e-9)[0])]]
 
 
 def _sizes_after(space: Space, bundle: Bundle, strides: int) -> dict[str, int]:

@@ -14,7 +14,7 @@ from prunecli.errors import UsageError
 Kind = Literal["speedup", "flops", "params", "ratio"]
 
 # ceil(0.1 * 30) is 4 in binary floating point; widths are far coarser than this.
-_SLACK = 1e-9
+SLACK = 1e-9
 
 
 @dataclass(frozen=True)
@@ -86,6 +86,6 @@ class Limits:
         """Fewest units that each group keeps, over all rounds; at least one."""
         protect = self.protect if protected else 0.0
         return {
-            name: max(1, ceil(protect * size - _SLACK), size - floor(self.max_ratio * size + _SLACK))
+            name: max(1, ceil(protect * size - SLACK), size - floor(self.max_ratio * size + SLACK))
             for name, size in dense.items()
         }

@@ -1,0 +1,46 @@
+"""Which groups a GLOB means: one rule for every option that takes one."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from difflib import get_close_matches
+from fnmatch import fnmatchcase
+
+from prunecli.coupling.space import Group, Space
+from prunecli.errors import UsageError
+
+
+def matching(space: Space, glob: str, option: str) -> list[Group]:
+    """The groups that ``glob`` names, in order; none where it names layers that have no units of their own.
+
+    A glob matches the name of a group, or a layer or parameter whose output rows are the group's units, or a
+    parameter that is no weight of a layer (a class token, a position table). ``option`` is what the user
+    typed. Raises ``UsageError``, with the nearest names, for a glob that matches no name in the network.
+    """
+    found = [group for group in space.groups if is_meant(group, glob)]
+    if not found:
+        known = set(space.sizes) | set(space.axes) | {layer_of(parameter) for parameter in space.axes}
+        if not any(fnmatchcase(name, glob) for name in known):
+            near = get_close_matches(glob, sorted(known), n=3, cutoff=0.5)
+            hint = f"did you mean {' or '.join(near)}?" if near else "prune inspect --groups lists the names"
+            raise UsageError(f"{option} matches no layer and no group", hint)
+    return found
+
+
+def is_meant(group: Group, glob: str) -> bool:
+    """Whether ``glob`` matches one of the names that stand for ``group``."""
+    return any(fnmatchcase(name, glob) for name in _names(group))
+
+
+def layer_of(parameter: str) -> str:
+    """The module that owns a parameter ('' is the network itself)."""
+    return parameter.rpartition(".")[0]
+
+
+def _names(group: Group) -> Iterator[str]:
+    yield group.name
+    for slot in group.slots:
+        if slot.role == "out":
+            yield layer_of(slot.parameter)
+        if slot.role in ("out", "other"):
+            yield slot.parameter
