@@ -19,7 +19,7 @@ from prunecli.coupling import Space
 from prunecli.errors import UsageError
 from prunecli.measuring import counted, totals, traced, unknown_operator_notes
 from prunecli.plan import Plan
-from prunecli.pruning import Pruning, Result, planned
+from prunecli.pruning import Pruning, Result, freed_by, planned
 from prunecli.report.model import Inspection
 from prunecli.report.rows import group_rows, layer_rows, pinned_rows
 from prunecli.selection import Asked, Choice, Limits, Target, choose
@@ -103,7 +103,8 @@ def prune(
             }  # fmt: skip
             options |= {} if asked is None else {asked.kind: asked.value}
             otherwise = "groups" if plan is None else "plan"
-            run = Pruning(dense, select, asked, otherwise, tolerance, options, clock, target_device)
+            free = singled.frees if plan is None else freed_by(plan)
+            run = Pruning(dense, free, select, asked, otherwise, tolerance, options, clock, target_device)
             return run.result()
 
 

@@ -19,7 +19,7 @@ from prunecli.loading import load, verify_digests
 from prunecli.measuring import traced
 from prunecli.networks.resolving import resolve
 from prunecli.proofs import FORWARD_ERRORS, Subject, pruned, relative_error, run
-from prunecli.pruning import planned
+from prunecli.pruning import freed_by, planned
 from prunecli.report.model import NetworkFacts, Output, Proof, Source, Verification
 from prunecli.selection import Choice
 from prunecli.subjects import MODULE, Dense
@@ -109,7 +109,7 @@ def _verify_cut(
     same = dense_file.digest == recipe.source_digest
     detail = "the file it was cut from" if same else "another file than the one it was cut from"
     proofs = [Proof("source digest", same, detail=detail)]
-    space = traced(dense)
+    space = traced(dense, freed_by(recipe.plan))
     choice = planned(space, dense.tensors, recipe.plan)
     choices = dict.fromkeys(
         (input_room.smaller(dense.specs, space.macs.value(space.sizes)), tuple(dense.specs))

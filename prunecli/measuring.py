@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
+
 import torch
 from torch import nn
 
@@ -9,17 +11,22 @@ from prunecli import inputs as input_room
 from prunecli.assembly import all_tensors, rebuilt
 from prunecli.counting import Count, count, sizes_of
 from prunecli.coupling import Space, trace
+from prunecli.coupling.build import never
+from prunecli.coupling.space import Group
 from prunecli.errors import InputError, first_line
 from prunecli.proofs import FORWARD_ERRORS
 from prunecli.report.model import Totals
 from prunecli.subjects import Dense
 
 
-def traced(dense: Dense) -> Space:
+def traced(dense: Dense, free: Callable[[Group], bool] = never) -> Space:
+    """The space of ``dense``; ``free`` as for :func:`prunecli.coupling.trace`. Raises ``InputError`` where
+    forward does not run on the inputs.
+    """
     try:
         # On a copy: a forward may keep what it computed in containers of the module.
         copy = rebuilt(dense.module, all_tensors(dense.module))
-        return trace(copy, input_room.make(dense.specs))
+        return trace(copy, input_room.make(dense.specs), free=free)
     except FORWARD_ERRORS as error:
         shapes = ", ".join(
             f"{spec.name + ' ' if spec.name else ''}{'x'.join(map(str, spec.shape))}" for spec in dense.specs

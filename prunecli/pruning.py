@@ -20,6 +20,7 @@ from prunecli.checkpoint.writing import write
 from prunecli.clock import Clock
 from prunecli.counting import Count
 from prunecli.coupling import Space
+from prunecli.coupling.space import Group
 from prunecli.errors import ImpossibleError, InputError, first_line
 from prunecli.fresh import RELOAD_HERE, TOLERANCE, reload_proof
 from prunecli.loading import load
@@ -92,6 +93,11 @@ class Result:
         return reload_proof(path, specs, expected, self._dense.given_arch)
 
 
+def freed_by(plan: Plan) -> Callable[[Group], bool]:
+    """The groups that ``plan`` cuts, whatever their kind."""
+    return lambda group: group.name in plan.keep
+
+
 def planned(space: Space, tensors: Mapping[str, Tensor], plan: Plan) -> Choice:
     """A plan applied as it is. Raises ``InputError`` if it is not one of this network."""
     for name in plan.keep:
@@ -114,10 +120,12 @@ def planned(space: Space, tensors: Mapping[str, Tensor], plan: Plan) -> Choice:
 class Pruning:
     """One run: trace, choose, cut, count, prove; groups that fail a proof are frozen and the rest goes on.
 
-    ``otherwise`` is the kind of the report's target where ``asked`` is None.
+    ``free`` says which groups of a kind that is left whole may be cut all the same; ``otherwise`` is the kind
+    of the report's target where ``asked`` is None.
     """
 
     dense: Dense
+    free: Callable[[Group], bool]
     select: Callable[[Space, Mapping[str, Tensor]], Choice]
     asked: Target | None
     otherwise: str
@@ -130,7 +138,7 @@ class Pruning:
         dense = self.dense
         tensors = {name: tensor.detach().cpu() for name, tensor in dense.tensors.items()}
         with self.clock.stage("trace"):
-            space = traced(dense)
+            space = traced(dense, self.free)
         on_device = {name: tensor.to(self.device) for name, tensor in tensors.items()}
         with self.clock.stage("count"):
             before = counted(dense, dense.module, space)

@@ -6,6 +6,7 @@ import json
 from pathlib import Path
 from typing import Any
 
+import gqa
 import pytest
 import torch
 from resnet8 import IMAGE, Own, resnet8, same_tensors
@@ -328,3 +329,99 @@ def test_outputs_in_a_plain_object_are_never_cut() -> None:
 def test_a_seed_that_no_generator_takes() -> None:
     with pytest.raises(UsageError, match="--seed"):
         prunecli.prune(Own(), example_inputs=torch.zeros(1, 3, 12, 12), ratio=0.5, seed=2**40)
+
+
+HEADS = [f"layers.{index}.attn.q_proj:heads" for index in range(2)]
+
+
+def parameters(module: nn.Module) -> int:
+    return sum(parameter.numel() for parameter in module.parameters())
+
+
+def test_heads_alone_take_their_parameters_and_nothing_else(tmp_path: Path, no_reload: None) -> None:
+    w, q, kv, d = 16, 8, 4, 6
+    torch.save(gqa.build(2, w, q, kv, d).state_dict(), tmp_path / "gqa.pth")
+    arch = f"{gqa.__file__}:build"
+    result = prunecli.prune(tmp_path / "gqa.pth", arch=arch, inputs=["9,12"], heads=0.5)
+    gone = 2 * (gqa.attention_parameters(w, q, kv, d) - gqa.attention_parameters(w, q // 2, kv // 2, d))
+    assert parameters(gqa.build()) - parameters(result.model) == gone
+    assert result.plan.sizes == dict.fromkeys(HEADS, kv // 2)
+    assert result.report.target.kind == "groups"
+    assert result.report.options["heads"] == 0.5
+    reasons = {row.name: row.reason for row in result.report.groups}
+    assert reasons["layers.0.up"] == "--heads 0.5 asks nothing of it"
+    assert "heads are left whole unless asked for" in (reasons["layers.0.attn.q_proj:heads#2"] or "")
+    result.save(tmp_path / "small.safetensors")
+    again = prunecli.verify(tmp_path / "small.safetensors", against=tmp_path / "gqa.pth", arch=arch)
+    assert [proof.name for proof in again.proofs if not proof.passed] == []
+    assert same_tensors(
+        prunecli.load(tmp_path / "small.safetensors", factory=gqa.build).state_dict(),
+        result.model.state_dict(),
+    )
+
+
+@pytest.mark.parametrize("target", [{"speedup": 2.0}, {"flops": 0.5}, {"params": 0.5}, {"ratio": 0.4}])
+@pytest.mark.parametrize("scheme", ["local", "global", "protected"])
+@pytest.mark.parametrize("steps", [1, 3])
+def test_heads_beside_a_target(target: dict[str, float], scheme: str, steps: int) -> None:
+    result = prunecli.prune(
+        gqa.build(w=48, d=8), example_inputs=torch.zeros(gqa.INPUT), heads=0.5, scheme=scheme, steps=steps,
+        tolerance=0.03, **target,
+    )  # fmt: skip
+    assert [result.plan.sizes[name] for name in HEADS] == [2, 2]
+    assert result.report.target.reached == pytest.approx(next(iter(target.values())), rel=0.03)
+    assert len(result.plan.keep) > 2
+
+
+def test_a_plan_with_heads_is_applied_as_it_is() -> None:
+    inputs = torch.zeros(gqa.INPUT)
+    chosen = prunecli.prune(gqa.build(), example_inputs=inputs, heads=0.25, speedup=1.5)
+    applied = prunecli.prune(gqa.build(), example_inputs=inputs, plan=Plan.from_json(chosen.plan.to_json()))
+    assert same_tensors(chosen.model.state_dict(), applied.model.state_dict())
+
+
+def test_only_some_heads_and_one_layer_of_its_own() -> None:
+    inputs = torch.zeros(gqa.INPUT)
+    only = prunecli.prune(gqa.build(), example_inputs=inputs, heads=0.5, only=["layers.1.attn.*"])
+    assert only.plan.sizes == {HEADS[1]: 2}
+    mixed = prunecli.prune(
+        gqa.build(), example_inputs=inputs, heads=0.5, round_to_for={"*.up": 10},
+        ratio_for={HEADS[0]: 0.25, "layers.*.up": 0.25, "layers.1.attn.v_proj": 0.0},
+    )  # fmt: skip
+    assert mixed.plan.sizes == {HEADS[0]: 3, HEADS[1]: 2, "layers.0.up": 50, "layers.1.up": 50}
+    reasons = {row.name: row.reason for row in mixed.report.groups}
+    assert reasons["layers.1.attn.v_proj"] == "kept whole by --ratio-for layers.1.attn.v_proj=0"
+
+
+def test_group_counts_go_when_a_glob_spells_them() -> None:
+    torch.manual_seed(0)
+    net = nn.Sequential(
+        nn.Conv2d(3, 32, 1), nn.ReLU(), nn.Conv2d(32, 64, 3, groups=8), nn.ReLU(), nn.Conv2d(64, 5, 1)
+    ).eval()
+    result = prunecli.prune(net, example_inputs=torch.zeros(1, 3, 9, 9), ratio_for={"2:groups": 0.25})
+    first, _, grouped, _, last = result.model.children()
+    assert (grouped.groups, grouped.in_channels, grouped.out_channels) == (6, 24, 48)
+    assert [tuple(layer.weight.shape[:2]) for layer in (first, grouped, last)] == [(24, 3), (48, 4), (5, 48)]
+    # A layer's own name means its channels: all eight groups stay.
+    channels = prunecli.prune(net, example_inputs=torch.zeros(1, 3, 9, 9), ratio_for={"2": 0.25})
+    grouped = list(channels.model.children())[2]
+    assert (grouped.groups, grouped.in_channels, grouped.out_channels) == (8, 32, 48)
+
+
+@pytest.mark.parametrize(
+    ("options", "error", "said"),
+    [
+        ({"heads": 0.5}, ImpossibleError, "no attention heads"),
+        ({"only": ["conv1"]}, UsageError, "one target"),
+        ({"ratio_for": {"conv1": 0.5}, "ignore": ["conv1"]}, UsageError, "both name group 'conv1'"),
+        ({"ratio_for": {"convl": 0.5}}, UsageError, "--ratio-for convl=0.5 matches no layer"),
+        ({"ratio_for": {"fc": 0.5}}, ImpossibleError, "the network's output"),
+        ({"plan": Plan({}, {}), "heads": 0.5}, UsageError, "a plan says all there is to do"),
+    ],
+)
+def test_what_single_groups_cannot_be_asked(
+    options: dict[str, Any], error: type[Exception], said: str, checkpoint: Path
+) -> None:
+    with pytest.raises(error, match=said) as caught:
+        prunecli.prune(checkpoint, **options)
+    assert caught.value.hint  # type: ignore[attr-defined]

@@ -1,8 +1,10 @@
 from __future__ import annotations
 
+from collections import Counter
+
 import pytest
 
-from prunecli.report.text import count, one_line, plural, seconds, shape, size, times
+from prunecli.report.text import count, one_line, plural, reasons_in_words, seconds, shape, size, times
 
 
 @pytest.mark.parametrize(
@@ -54,3 +56,13 @@ def test_ratios_times_and_shapes() -> None:
 )
 def test_nothing_a_terminal_would_obey_survives(name: str, expected: str) -> None:
     assert one_line(name) == expected
+
+
+def test_reasons_are_counted_and_the_long_tail_is_summed() -> None:
+    assert reasons_in_words(Counter({"a": 3, "b": 1})) == "a (3x); b"
+    assert reasons_in_words(Counter({"a": 3, "b": 2, "c": 1, "d": 1})) == "a (3x); b (2x); and 2 more reasons"
+
+
+def test_reasons_that_differ_in_the_place_alone_are_one() -> None:
+    heads = [f"the number of heads in {i}; heads are left whole unless asked for" for i in range(3)]
+    assert reasons_in_words(Counter([*heads, "x; y"])) == ("heads are left whole unless asked for (3x); x; y")

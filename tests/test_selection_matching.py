@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 import pytest
-from spaces import attention, residual
+from spaces import Sketch, attention, residual
 
-from prunecli.coupling.axes import Fixed
+from prunecli.coupling.axes import Fixed, Product
 from prunecli.errors import UsageError
-from prunecli.selection.matching import is_meant, matching
+from prunecli.selection.matching import is_meant, is_meant_by_kind, matching
 
 
 @pytest.mark.parametrize(
@@ -32,6 +32,24 @@ def test_a_table_that_belongs_to_no_layer_means_its_group() -> None:
     assert [group.name for group in matching(space, "class_*", "--only")] == ["stream"]
     assert is_meant(space.by_name["stream"], "class_token")
     assert not is_meant(space.by_name["width"], "class_token")
+
+
+def test_a_kind_goes_with_every_layer_whose_rows_it_is() -> None:
+    """The group count of a convolution is named after the layer before it, whose rows it divides first."""
+    sketch = Sketch()
+    groups, before = (
+        sketch.units("conv1:groups", 4, "left whole", "convolution groups"),
+        sketch.units("conv1", 6),
+    )
+    sketch.conv("conv1", Product((groups, before)), Fixed(3))
+    sketch.conv("conv2", Product((groups, sketch.units("conv2", 5))), before)
+    space = sketch.space()
+    for glob in ("conv1:groups", "conv2:groups", "*:groups", "conv2:*"):
+        assert [group.name for group in matching(space, glob, "--ratio-for")] == ["conv1:groups"]
+        assert is_meant_by_kind(space.by_name["conv1:groups"], glob)
+    assert [group.name for group in matching(space, "conv2", "--ratio-for")] == ["conv1:groups", "conv2"]
+    assert not is_meant_by_kind(space.by_name["conv1:groups"], "conv*")
+    assert not is_meant_by_kind(space.by_name["conv2"], "*:*")
 
 
 @pytest.mark.parametrize(

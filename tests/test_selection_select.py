@@ -16,7 +16,7 @@ from prunecli.coupling.space import Bundle, Guard, Member, Space
 from prunecli.criteria import Scores
 from prunecli.errors import ImpossibleError, UsageError
 from prunecli.selection import SCHEMES, Limits, Scheme, Selection, Target, register_scheme, select
-from prunecli.selection.asked import Own
+from prunecli.selection.singled import Own
 
 
 def scores_of(space: Space, values: dict[str, list[float]] | None = None, seed: int = 0) -> Scores:

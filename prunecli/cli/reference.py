@@ -31,11 +31,12 @@ JSON documents carry their version in `schema`: `prunecli.report/1` (run), `prun
 `prunecli.verify/1` (all three in `report.schema.json`), `prunecli.plan/1` (`run --dry-run`), `prunecli.ls/1`,
 `prunecli.demo/1` (accuracies around a report). Within a version fields are only added.
 
-GLOB names groups: by the name of a group as `prune inspect --groups` prints it, or by the layer (or its weight)
-whose output rows the units are; `*`, `?` and `[abc]` as in a shell, but across dots. Heads and group counts are left
-whole unless a glob spells them: `--ratio-for 'layer1.*:groups=0.5'`, `--only '*:heads'`. `--heads` asks for all heads
-that `--only` and `--ignore` leave, and `--ratio-for` overrules it. A group with a ratio of its own loses exactly that,
-to the nearest width it may have, and a target beside it is met by the rest (`--ratio` counts only the rest).
+GLOB names groups: by the name that `prune inspect --groups` prints, or by the layer (or its weight) whose
+output rows the units are; `*`, `?` and `[abc]` as in a shell, but across dots. Heads and group counts are
+left whole unless a glob spells them: `--ratio-for 'layer1.*:groups=0.5'`, `--only '*:heads'`. `--heads` asks
+for all heads that `--only` and `--ignore` leave, and `--ratio-for` overrules it. A group with a ratio of its
+own loses exactly that, to the nearest width it may have; a target beside it is met by the rest (`--ratio`
+counts only the rest).
 
 Completion: `prune --show-completion bash > ~/.local/share/bash-completion/completions/prune`, `zsh`
 into a file `_prune` on `$fpath`, `fish` into `~/.config/fish/completions/prune.fish`. The scripts are also in

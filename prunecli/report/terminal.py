@@ -14,7 +14,7 @@ from rich.table import Table
 from rich.text import Text
 
 from prunecli.report.model import GroupRow, Inspection, NetworkFacts, Proof, Report, Totals, Verification
-from prunecli.report.text import count, one_line, seconds, shape, size, times
+from prunecli.report.text import count, gist, one_line, seconds, shape, size, times
 
 # Longer lists are cut in the terminal; the JSON report is always complete.
 MOST_ROWS = 40
@@ -153,7 +153,7 @@ def _removed(groups: Iterable[GroupRow], most: int | None = MOST_ROWS) -> tuple[
 
 
 def _left(groups: Iterable[GroupRow]) -> tuple[RenderableType, ...]:
-    whole = (row.reason or "no reason recorded" for row in groups if row.status == "whole")
+    whole = (gist(row.reason or "no reason recorded") for row in groups if row.status == "whole")
     return _reasons("groups left whole", Counter(whole))
 
 

@@ -4,6 +4,8 @@ terminal raw.
 
 from __future__ import annotations
 
+from collections import Counter
+
 _UNITS = ((1e12, "T"), (1e9, "G"), (1e6, "M"), (1e3, "k"))
 
 
@@ -30,6 +32,22 @@ def size(value: int) -> str:
 def times(before: float, after: float) -> str:
     """How many times smaller: 2.00x; '-' when nothing is left to divide by."""
     return f"{before / after:.2f}x" if after else "-"
+
+
+def gist(reason: str) -> str:
+    """A reason without the place it applies to, where that only says which of many heads or groups it is."""
+    policy = reason.rpartition("; ")[2]
+    return policy if policy.endswith("unless asked for") else reason
+
+
+def reasons_in_words(reasons: Counter[str], most: int = 2) -> str:
+    """The commonest reasons, each with how often it applies where that is not once."""
+    alike: Counter[str] = Counter()
+    for reason, number in reasons.items():
+        alike[gist(reason)] += number
+    shown = [why if number == 1 else f"{why} ({number}x)" for why, number in alike.most_common(most)]
+    more = len(alike) - most
+    return "; ".join(shown) + (f"; and {plural(more, 'more reason')}" if more > 0 else "")
 
 
 def shape(sizes: tuple[int, ...]) -> str:

@@ -12,9 +12,10 @@ from prunecli.coupling.space import Guard, Space
 from prunecli.criteria import score
 from prunecli.errors import ImpossibleError, UsageError
 from prunecli.plan import Plan
-from prunecli.selection.asked import Asked, Own, Singled
+from prunecli.selection.asked import Asked
 from prunecli.selection.schemes import find_scheme
 from prunecli.selection.select import select
+from prunecli.selection.singled import Own, Singled, singled
 from prunecli.selection.target import Limits, Target
 from prunecli.surgery import cut
 
@@ -87,8 +88,8 @@ def choose(
     notes: tuple[str, ...] = ()
     enforced: tuple[Guard, ...] = ()
     while True:
-        singled = asked.read(space, alone=target is None)
-        choice = _in_rounds(singled, tensors, options, enforced)
+        single = singled(asked, space, alone=target is None)
+        choice = _in_rounds(single, tensors, options, enforced)
         broken = [guard for guard in space.guards if not guard.holds(choice.space.sizes)]
         if not broken:
             if target is None and not choice.plan.keep:
@@ -96,23 +97,23 @@ def choose(
                     f"nothing is removed: {'; '.join(choice.notes) or 'every group is at its nearest width'}",
                     "ask for more, or see prune explain CKPT NAME",
                 )
-            return replace(choice, notes=(*singled.notes, *notes, *choice.notes))
-        space, enforced, said = _respecting(broken, singled.space, space, enforced)
+            return replace(choice, notes=(*single.notes, *notes, *choice.notes))
+        space, enforced, said = _respecting(broken, single.space, space, enforced)
         notes += said
 
 
 def _in_rounds(
-    singled: Singled, tensors: Mapping[str, Tensor], options: Options, enforced: Sequence[Guard]
+    single: Singled, tensors: Mapping[str, Tensor], options: Options, enforced: Sequence[Guard]
 ) -> Choice:
-    dense = singled.space.sizes
-    choice = Choice(Plan({}, {}), singled.space, dict(tensors), (), (), 0.0)
+    dense = single.space.sizes
+    choice = Choice(Plan({}, {}), single.space, dict(tensors), (), (), 0.0)
     whole: Mapping[str, str] = {}
     for done in range(options.steps):
         began = perf_counter()
-        choice, no_room = _round(choice, dense, options, (done + 1) / options.steps, enforced, singled)
+        choice, no_room = _round(choice, dense, options, (done + 1) / options.steps, enforced, single)
         whole = whole or no_room if done == 0 else whole
         choice = replace(choice, step_seconds=(*choice.step_seconds, perf_counter() - began))
-    notes = (*_unlike_asked(singled.own, dense, choice.space), *choice.notes)
+    notes = (*_unlike_asked(single.own, dense, choice.space), *choice.notes)
     return replace(choice, space=choice.space.frozen(whole), notes=notes)
 
 
@@ -136,7 +137,7 @@ def _round(
     options: Options,
     share: float,
     enforced: Sequence[Guard],
-    singled: Singled,
+    single: Singled,
 ) -> tuple[Choice, Mapping[str, str]]:
     """One round, and the groups that the limits leave no room in."""
     scores = score(
@@ -145,12 +146,12 @@ def _round(
         seed=options.seed, device=options.device,
     )  # fmt: skip
     space = choice.space.frozen({n: f"not scorable: {why}" for n, why in scores.not_scorable.items()})
-    left_whole = singled.left_whole(space)
+    left_whole = single.left_whole(space)
     selection = select(
         space, scores,
         scheme=options.scheme, target=options.target, limits=options.limits, dense=dense,
         tolerance=options.tolerance, share=share, enforced=enforced,
-        own=singled.own, multiples=singled.multiples,
+        own=single.own, multiples=single.multiples,
     )  # fmt: skip
     later = Plan(selection.keep, {name: space.sizes[name] for name in selection.keep})
     cut_tensors = cut(choice.tensors, space, selection.keep)
@@ -163,15 +164,15 @@ def _round(
 
 
 def _respecting(
-    broken: Sequence[Guard], singled: Space, space: Space, enforced: tuple[Guard, ...]
+    broken: Sequence[Guard], chosen: Space, space: Space, enforced: tuple[Guard, ...]
 ) -> tuple[Space, tuple[Guard, ...], tuple[str, ...]]:
     """The space and guards to choose with again, so that ``broken`` guards hold.
 
-    A guard on the groups of one bundle of ``singled`` restricts the widths of the bundle; one across bundles,
+    A guard on the groups of one bundle of ``chosen`` restricts the widths of the bundle; one across bundles,
     or one that still fails, leaves its groups whole.
     """
     reasons: dict[str, str] = {}
-    free = {member.group: bundle for bundle in singled.bundles for member in bundle.members}
+    free = {member.group: bundle for bundle in chosen.bundles for member in bundle.members}
     for guard in broken:
         groups = [name for name in sorted(guard.left.groups | guard.right.groups) if name in free]
         if not groups:

@@ -7,9 +7,10 @@ from collections.abc import Mapping
 
 from prunecli.coupling.space import Space
 from prunecli.errors import ImpossibleError
-from prunecli.selection.asked import Own, counted
+from prunecli.report.text import reasons_in_words
 from prunecli.selection.cost import CompiledCost
 from prunecli.selection.schemes import Scheme
+from prunecli.selection.singled import Own
 from prunecli.selection.steps import Steps
 from prunecli.selection.target import Limits, Target
 
@@ -43,12 +44,14 @@ def require_reachable(
 
 def _obstacles(space: Space, own: Mapping[str, Own]) -> list[str]:
     if not space.groups:
-        why = counted(Counter(pin.reason for pin in space.pinned))
+        why = reasons_in_words(Counter(pin.reason for pin in space.pinned))
         return [f"no dimension of any parameter can lose an index: {why}"]
     frozen = Counter(group.frozen for group in space.groups if group.frozen is not None)
     parts = []
     if frozen:
-        parts.append(f"{frozen.total()} of {len(space.groups)} groups are left whole: {counted(frozen)}")
+        parts.append(
+            f"{frozen.total()} of {len(space.groups)} groups are left whole: {reasons_in_words(frozen)}"
+        )
     for source, number in Counter(asked.source for asked in own.values()).items():
         parts.append(f"{source} decides on {number}")
     return parts

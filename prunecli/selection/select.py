@@ -9,12 +9,12 @@ import numpy as np
 
 from prunecli.coupling.space import Guard, Space
 from prunecli.criteria import Scores
-from prunecli.selection.asked import Own
 from prunecli.selection.cost import CompiledCost, Ints
 from prunecli.selection.reach import require_reachable
 from prunecli.selection.rounding import quanta
 from prunecli.selection.schemes import Scheme, find_scheme
 from prunecli.selection.search import first_prefix, hit
+from prunecli.selection.singled import Own
 from prunecli.selection.steps import Steps, build_steps
 from prunecli.selection.target import Limits, Target
 
