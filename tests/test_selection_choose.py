@@ -192,8 +192,11 @@ def test_rounds_may_start_above_a_target_that_only_the_last_one_reaches() -> Non
 
 def test_an_own_ratio_that_the_criterion_cannot_score_is_impossible() -> None:
     sketch = attention(frozen_heads=False)
-    with pytest.raises(ImpossibleError, match=r"--heads 0\.5 is out of reach.*not scorable: no BatchNorm"):
+    with pytest.raises(
+        ImpossibleError, match=r"--heads 0\.5 is out of reach.*not scorable: no BatchNorm"
+    ) as caught:
         run(sketch, criterion="bn-scale", target=None, asked=Asked(heads=0.5))
+    assert caught.value.hint == "--criterion magnitude-l2 scores every group"
 
 
 def test_an_own_ratio_respects_guards_or_is_impossible() -> None:
@@ -204,8 +207,13 @@ def test_an_own_ratio_respects_guards_or_is_impossible() -> None:
         "--ratio-for g0=0.3 is not met to a unit, since widths are that coarse: 'g0' 24 of 32 stay",
     )
     smaller = Guard(Polynomial.variable("g0"), "<", Polynomial.variable("g1"), "forward: a < b")
-    with pytest.raises(ImpossibleError, match=r"nothing is removed: .*'g1' 33 of 33 stay"):
+    with pytest.raises(ImpossibleError, match=r"removes nothing: .*'g1' 33 of 33 stay"):
         run(chain(32, 33), guards=(smaller,), target=None, asked=Asked(ratio_for={"g1": 0.5}))
+
+
+def test_a_ratio_too_small_for_any_unit_is_impossible() -> None:
+    with pytest.raises(ImpossibleError, match=r"--heads 0\.1 removes nothing: all units of a group are"):
+        run(attention(heads=4, frozen_heads=False), target=None, asked=Asked(heads=0.1))
 
 
 def test_nothing_to_do_is_wrong_usage() -> None:

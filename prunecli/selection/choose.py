@@ -93,13 +93,17 @@ def choose(
         broken = [guard for guard in space.guards if not guard.holds(choice.space.sizes)]
         if not broken:
             if target is None and not choice.plan.keep:
-                raise ImpossibleError(
-                    f"nothing is removed: {'; '.join(choice.notes) or 'every group is at its nearest width'}",
-                    "ask for more, or see prune explain CKPT NAME",
-                )
+                raise _too_little(asked, choice.notes)
             return replace(choice, notes=(*single.notes, *notes, *choice.notes))
         space, enforced, said = _respecting(broken, single.space, space, enforced)
         notes += said
+
+
+def _too_little(asked: Asked, notes: Sequence[str]) -> ImpossibleError:
+    """What to raise where the groups with a ratio of their own are the whole target and none loses a unit."""
+    options = " and ".join(option for option, ratio in asked.ratios.items() if ratio > 0)
+    why = "; ".join(notes) or "all units of a group are the nearest to it that may stay"
+    return ImpossibleError(f"{options} removes nothing: {why}", "ask for more")
 
 
 def _in_rounds(

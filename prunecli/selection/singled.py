@@ -50,9 +50,12 @@ class Singled:
                 continue
             why = reasons_in_words(reasons)
             if reasons.total() == len(named):
+                scored = not all(reason.startswith("not scorable") for reason in reasons)
                 raise ImpossibleError(
                     f"{option} is out of reach, nothing it names can be removed: {why}",
-                    f"prune explain CKPT '{named[0].name}' shows where that comes from",
+                    f"prune explain CKPT '{named[0].name}' shows where that comes from"
+                    if scored
+                    else "--criterion magnitude-l2 scores every group",
                 )
             notes.append(f"{option}: {reasons.total()} of its {len(named)} groups are left whole: {why}")
         return notes
