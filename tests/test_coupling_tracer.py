@@ -22,6 +22,7 @@ class Leaky(nn.Module):
         super().__init__()
         self.a, self.norm, self.b = nn.Linear(4, 6), nn.BatchNorm1d(6), nn.Linear(6, 3)
         self.width, self.shape, self.cache, self.calls = 6, [2, 3], None, 0
+        self.history, self.by_size, self.seen = [], {}, set()
         self.register_buffer("table", torch.zeros(6), persistent=False)
 
     def forward(self, x: Tensor) -> Tensor:
@@ -29,6 +30,10 @@ class Leaky(nn.Module):
         self.cache = h
         self.calls += 1
         self.extra = {"seen": h}
+        self.history.append(h)
+        self.by_size[len(x)] = h
+        self.seen.add(len(x))
+        self.b.register_forward_hook(lambda *_: None)
         self.table = self.table + h.mean(0)
         self.b.last = h
         return self.b(h.view(-1, *self.shape).reshape(-1, self.width))

@@ -9,8 +9,10 @@ as it was.
 
 from __future__ import annotations
 
+from collections import OrderedDict
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import ExitStack, contextmanager
+from copy import copy
 from typing import Any
 
 import torch
@@ -36,6 +38,7 @@ from prunecli.errors import InputError
 from prunecli.inputs import Inputs
 
 _META = torch.device("meta")
+_CONTAINERS = frozenset({dict, OrderedDict, list, set})
 _NEW = frozenset({"new_zeros", "new_ones", "new_full", "new_empty"})
 
 
@@ -195,12 +198,15 @@ def _input(recording: Recording, value: Tensor, stand_in: Any) -> Tensor:
 
 @contextmanager
 def _untouched(module: nn.Module, log: IntegerLog) -> Iterator[None]:
-    """Integer attributes are traced numbers inside; afterwards every module has what it had before."""
+    """Integer attributes are traced numbers inside; afterwards every module has what it had before, in its
+    containers (parameters, hooks, caches) too.
+    """
     before = [(child, dict(child.__dict__)) for child in module.modules()]
-    mutable = [
-        (child.__dict__[k], dict(child.__dict__[k]))
-        for child, _ in before
-        for k in ("_buffers", "_parameters")
+    containers = [
+        (value, copy(value))
+        for _, attributes in before
+        for value in attributes.values()
+        if type(value) in _CONTAINERS
     ]
     fast_path = torch.backends.mha.get_fastpath_enabled()
     torch.backends.mha.set_fastpath_enabled(False)
@@ -216,9 +222,9 @@ def _untouched(module: nn.Module, log: IntegerLog) -> Iterator[None]:
         for child, attributes in before:
             child.__dict__.clear()
             child.__dict__.update(attributes)
-        for store, content in mutable:
-            store.clear()
-            store.update(content)
+        for container, content in containers:
+            container.clear()
+            (container.extend if isinstance(container, list) else container.update)(content)
 
 
 def _traced_attribute(log: IntegerLog, path: str, name: str, value: Any) -> Any:
