@@ -76,13 +76,13 @@ def _serve() -> None:
 
     from prunecli.inputs import make
     from prunecli.loading import load
-    from prunecli.proofs import run
+    from prunecli.proofs import evidence
 
     request = json.load(sys.stdin)
     set_num_threads(request["threads"])
     specs = [InputSpec.from_json(item, "inputs") for item in request["inputs"]]
     module = load(request["path"], arch=request["arch"])
-    outputs = run(module, make(specs))
+    outputs = evidence(module, make(specs))
     save_file({str(i): t.clone().contiguous() for i, t in enumerate(outputs)}, request["answer"])
 
 

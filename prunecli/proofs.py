@@ -9,7 +9,7 @@ network is run besides.
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from typing import Any
 
 import torch
@@ -84,13 +84,50 @@ def run(
     """All output tensors of ``module`` on ``inputs``, everything floating in ``dtype``. The module is not
     touched.
     """
-
-    def cast(tensor: Tensor) -> Tensor:
-        return tensor.detach().to(dtype) if tensor.is_floating_point() else tensor.detach()
-
-    copy = rebuilt(module, {name: cast(tensor) for name, tensor in all_tensors(module).items()})
     with torch.no_grad():
-        return outputs_in(Inputs.of(inputs).map(cast).run(copy))
+        return outputs_in(Inputs.of(inputs).cast(dtype).run(_cast(module, dtype)))
+
+
+def run_inside(
+    module: nn.Module, inputs: Inputs | Sequence[Any], dtype: torch.dtype = torch.float32
+) -> list[tuple[str, Tensor]]:
+    """The outputs of all layers (modules with parameters and no children) by name, as they are reached."""
+    found: list[tuple[str, Tensor]] = []
+    copy = _cast(module, dtype)
+
+    def watch(name: str, layer: nn.Module) -> None:
+        def keep(_: nn.Module, args: Any, output: Any) -> None:
+            # In-place operators may change what a layer returned.
+            found.extend((name, tensor.clone()) for tensor in outputs_in(output))
+
+        layer.register_forward_hook(keep)
+
+    for name, layer in copy.named_modules():
+        if not any(True for _ in layer.children()) and any(True for _ in layer.parameters()):
+            watch(name, layer)
+    with torch.no_grad():
+        Inputs.of(inputs).cast(dtype).run(copy)
+    return found
+
+
+def evidence(module: nn.Module, inputs: Inputs | Sequence[Any]) -> list[Tensor]:
+    """What tells one network from another: its outputs, or those of its layers where the outputs are empty
+    (a detector that finds nothing in noise).
+    """
+    outputs = run(module, inputs)
+    if any(tensor.numel() for tensor in outputs):
+        return outputs
+    return [tensor for _, tensor in run_inside(module, inputs)]
+
+
+def _cast(module: nn.Module, dtype: torch.dtype) -> nn.Module:
+    return rebuilt(
+        module,
+        {
+            name: tensor.detach().to(dtype) if tensor.is_floating_point() else tensor.detach()
+            for name, tensor in all_tensors(module).items()
+        },
+    )
 
 
 def relative_error(wanted: Sequence[Tensor], found: Sequence[Tensor]) -> float:
@@ -185,7 +222,7 @@ class Subject:
             )
             proof = _measured(ORACLE, lambda: self.error(exact), detail)
             if proof.error == 0.0 and not self._shows(exact):
-                proof = replace(proof, detail=f"{detail}; but no output depends on the removed units")
+                proof = self._prove_inside(exact, detail)
             proofs.append(proof)
         if left_out or not exact:
             proofs.append(
@@ -197,6 +234,24 @@ class Subject:
         """Whether silencing the removed units changes the dense network's output at all."""
         silenced = rebuilt(self.module, masked(self.tensors, self.space, keep)).eval()
         return relative_error(self.output({}), run(silenced, self.inputs, self.dtype)) > 0
+
+    def _prove_inside(self, keep: Keep, detail: str) -> Proof:
+        """The oracle on the layers whose outputs are not cut, where those of the network show nothing."""
+        silenced = rebuilt(self.module, masked(self.tensors, self.space, keep)).eval()
+        small = pruned(self.module, self.space, cut(self.tensors, self.space, keep), keep)
+        dense, silent, found = (
+            run_inside(module, self.inputs, self.dtype) for module in (self.module, silenced, small)
+        )
+        if not [name for name, _ in dense] == [name for name, _ in silent] == [name for name, _ in found]:
+            return Proof(ORACLE, False, None, TOLERANCE, "the layers run in another order")
+        whole = [i for i, (_, tensor) in enumerate(found) if tensor.shape == dense[i][1].shape]
+        before, wanted, got = ([layers[i][1] for i in whole] for layers in (dense, silent, found))
+        if not whole or relative_error(before, wanted) == 0:
+            return Proof(
+                ORACLE, True, 0.0, TOLERANCE, f"{detail}; but no output depends on the removed units"
+            )
+        where = f"{detail}; on {len(whole)} layers, since the outputs show nothing"
+        return _measured(ORACLE, lambda: relative_error(wanted, got), where)
 
     def _shape_error(self, keep: Keep) -> float:
         dense, pruned = self.output({}), self.output(keep)

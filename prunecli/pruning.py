@@ -26,7 +26,7 @@ from prunecli.fresh import RELOAD_HERE, TOLERANCE, reload_proof
 from prunecli.loading import load
 from prunecli.measuring import counted, totals, traced, unknown_operator_notes
 from prunecli.plan import Plan
-from prunecli.proofs import FORWARD_ERRORS, Subject, patches_for, pruned, relative_error, run
+from prunecli.proofs import FORWARD_ERRORS, Subject, evidence, patches_for, pruned, relative_error
 from prunecli.report.model import Goal, Output, Proof, Report, Totals
 from prunecli.report.rows import group_rows, layer_rows, pinned_rows
 from prunecli.selection import Choice, Target
@@ -77,16 +77,16 @@ class Result:
     def _reload(self, path: Path) -> Proof:
         specs = input_room.smaller(self._dense.specs, self.report.after.macs)
         try:
-            expected = run(self.model, input_room.make(specs))
+            expected = evidence(self.model, input_room.make(specs))
         except FORWARD_ERRORS:
             specs = self._dense.specs
-            expected = run(self.model, input_room.make(specs))
+            expected = evidence(self.model, input_room.make(specs))
         if self._recipe.arch == MODULE:
             # A module handed over in Python cannot be built by another process.
             module = self._dense.module
             try:
                 loaded = load(path, into=rebuilt(module, all_tensors(module)))
-                error = relative_error(expected, run(loaded, input_room.make(specs)))
+                error = relative_error(expected, evidence(loaded, input_room.make(specs)))
             except FORWARD_ERRORS as raised:
                 return Proof(RELOAD_HERE, False, None, TOLERANCE, first_line(raised))
             return Proof(RELOAD_HERE, error <= TOLERANCE, error, TOLERANCE, "into a copy of the module")

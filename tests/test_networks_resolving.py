@@ -247,4 +247,5 @@ def test_timm_by_name() -> None:
 
 def test_names() -> None:
     assert {"torchvision:resnet50", "torchvision:deeplabv3_resnet50", "cifar:resnet56"} <= set(names())
-    assert not any("quantized" in name or "rcnn" in name or "r3d" in name for name in names())
+    assert {"torchvision:fasterrcnn_resnet50_fpn", "torchvision:r3d_18"} <= set(names())
+    assert not any("quantized" in name for name in names())

@@ -14,7 +14,17 @@ from torch import Tensor, nn
 from prunecli.assembly import all_tensors
 from prunecli.coupling import Space, trace
 from prunecli.errors import InputError
-from prunecli.proofs import FORWARD, ORACLE, Subject, masked, patches_for, pruned, relative_error, run
+from prunecli.proofs import (
+    FORWARD,
+    ORACLE,
+    Subject,
+    evidence,
+    masked,
+    patches_for,
+    pruned,
+    relative_error,
+    run,
+)
 
 room = import_module("prunecli.proofs")
 IMAGE = torch.randn(1, 3, 8, 8, generator=torch.Generator().manual_seed(0))
@@ -239,6 +249,49 @@ def test_an_output_that_shows_nothing_is_said() -> None:
     (proof,) = checked.prove({by_size(checked.space)[6]: (0, 1)})
     assert (proof.passed, proof.error) == (True, 0.0)
     assert "no output depends on the removed units" in proof.detail
+
+
+class Picky(nn.Module):
+    """Drops every answer, as a detector drops the boxes that it finds in noise."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        torch.manual_seed(0)
+        self.stem, self.head = nn.Linear(4, 6), nn.Linear(6, 2)
+
+    def forward(self, x: Tensor) -> Tensor:
+        y = self.head(self.stem(x).relu())
+        return y[y.sum(1) > 1e6]
+
+
+def test_layers_are_compared_where_the_outputs_are_empty(monkeypatch: pytest.MonkeyPatch) -> None:
+    checked = subject(Picky(), torch.randn(3, 4))
+    keep = {by_size(checked.space)[6]: (0, 2, 3)}
+    (proof,) = checked.prove(keep)
+    assert proof.passed
+    assert proof.error is not None
+    assert proof.error < 1e-12
+    assert "on 1 layers, since the outputs show nothing" in proof.detail
+    right = room.cut
+
+    def wrong(tensors: Mapping[str, Tensor], space: Space, keep: Mapping[str, Sequence[int]]) -> object:
+        result = right(tensors, space, keep)
+        return result | {"head.weight": result["head.weight"].flip(1)} if keep else result
+
+    monkeypatch.setattr(room, "cut", wrong)
+    (proof,) = checked.prove(keep)
+    assert not proof.passed
+
+
+def test_evidence_is_the_output_unless_that_is_empty() -> None:
+    x = torch.randn(3, 4)
+    (output,) = evidence(convolutions(), (IMAGE,))
+    assert torch.equal(output, convolutions()(IMAGE))
+    net = Picky()
+    stem, head = evidence(net, (x,))
+    torch.testing.assert_close(stem, net.stem(x))
+    torch.testing.assert_close(head, net.head(net.stem(x).relu()))
+    assert not any(child._forward_hooks for child in net.modules())
 
 
 @pytest.mark.parametrize(

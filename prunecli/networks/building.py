@@ -12,7 +12,8 @@ from prunecli.errors import UsageError, unknown_name
 from prunecli.networks import factories
 from prunecli.networks.arguments import refuse_fetching
 from prunecli.networks.catalogue import names
-from prunecli.networks.families import FAMILIES, Family
+from prunecli.networks.families import FAMILIES
+from prunecli.networks.family import Family
 from prunecli.networks.sketching import materialise, sketch
 
 __all__ = ["build", "family_of", "materialise", "real_maker"]

@@ -6,26 +6,22 @@ import json
 import sys
 
 from prunecli.checkpoint.specs import Scalar
+from prunecli.networks.building import build
 from prunecli.networks.catalogue import PATH, name_digest, name_sketch
-from prunecli.networks.families import FAMILIES, Family
-from prunecli.networks.sketching import sketch
+from prunecli.networks.families import FAMILIES
 
 
 def generate() -> str:
-    """The text of ``index.json`` for the installed libraries. Builds every network once on the meta
-    device.
+    """The text of ``index.json`` for the installed libraries. Builds every network once, on the meta device
+    where it can be.
     """
-
-    def keys_of(family: Family, name: str, arguments: dict[str, Scalar]) -> list[str]:
-        return list(sketch(lambda: family.make(name, arguments)).state_dict())
-
     rows = []
     for prefix in ("torchvision", "cifar"):
-        family = FAMILIES[prefix]
-        for name in family.names():
+        for name in FAMILIES[prefix].names():
             for arguments in _variants(prefix, name):
-                keys = keys_of(family, name, arguments)
-                row = {"spec": f"{prefix}:{name}", "arguments": arguments}
+                spec = f"{prefix}:{name}"
+                keys = list(build(spec, arguments)[0].state_dict())
+                row = {"spec": spec, "arguments": arguments}
                 rows.append(json.dumps(row | {"digest": name_digest(keys), "sketch": name_sketch(keys)}))
     return '{"version": 1, "networks": [\n' + ",\n".join(rows) + "\n]}\n"
 

@@ -71,7 +71,8 @@ def resized_arguments(
 ) -> dict[str, Scalar] | None:
     """Arguments that explain every differing shape: another number of classes, of input channels, or both.
 
-    ``classes`` is the number of classes that the network was built with. None if they explain it not.
+    ``classes`` is the number of classes that the network was built with; a head may have several outputs for
+    each (boxes, anchors). None if they explain it not.
     """
     outputs: set[int] = set()
     channels: set[int] = set()
@@ -79,13 +80,14 @@ def resized_arguments(
         if len(found) != len(expected):
             return None
         changed = [dim for dim in range(len(found)) if found[dim] != expected[dim]]
-        if changed == [0] and expected[0] == classes:
-            outputs.add(found[0])
+        if changed == [0] and classes and not expected[0] % classes:
+            wanted, rest = divmod(found[0], expected[0] // classes)
+            outputs.add(0 if rest else wanted)
         elif changed == [1] and expected[1] == 3 and len(found) == 4:
             channels.add(found[1])
         else:
             return None
-    if len(outputs) > 1 or len(channels) > 1 or (channels and channels_argument is None):
+    if len(outputs) > 1 or 0 in outputs or len(channels) > 1 or (channels and channels_argument is None):
         return None
     found_arguments: dict[str, Scalar] = {}
     if outputs:

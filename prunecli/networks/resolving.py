@@ -12,7 +12,7 @@ from prunecli.errors import InputError, UsageError
 from prunecli.networks.arguments import parse_input
 from prunecli.networks.building import build, family_of, real_maker
 from prunecli.networks.catalogue import candidates, nearest
-from prunecli.networks.families import Family
+from prunecli.networks.family import Family
 from prunecli.networks.legacy import modern
 from prunecli.networks.matching import Match, match, mismatches, resized_arguments
 from prunecli.networks.sketching import materialise
@@ -205,9 +205,6 @@ def _in_dtype_of(tensors: Mapping[str, Tensor], inputs: tuple[InputSpec, ...]) -
 
 
 def _assumed(spec: str, arguments: Mapping[str, Scalar], arch: str | None) -> tuple[str, ...]:
-    lines = []
-    if arch is None:
-        lines.append(f"strides, dilation and activations are those of {spec}")
-    if spec in ("torchvision:googlenet", "torchvision:inception_v3") and "transform_input" not in arguments:
-        lines.append("transform_input=False")
-    return tuple(lines)
+    found = family_of(spec)
+    told = () if found is None else found[0].assumed(found[1], arguments)
+    return (*told, *((f"strides, dilation and activations are those of {spec}",) if arch is None else ()))

@@ -1,0 +1,41 @@
+"""``Family``: what is known of the networks of one library."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from typing import TypeAlias
+
+from torch import Tensor, nn
+
+from prunecli.checkpoint.specs import InputSpec, Scalar
+
+Arguments: TypeAlias = Mapping[str, Scalar]
+
+
+@dataclass(frozen=True)
+class Family:
+    """``make(name, arguments)``; ``inputs(name, arguments, module)``; ``infer(name, tensors)`` ->
+    arguments.
+
+    ``assumed(name)`` says what a state_dict of that network cannot show.
+    """
+
+    prefix: str
+    names: Callable[[], tuple[str, ...]]
+    make: Callable[[str, Arguments], nn.Module]
+    inputs: Callable[[str, Arguments, nn.Module], tuple[InputSpec, ...]]
+    infer: Callable[[str, Mapping[str, Tensor]], dict[str, Scalar]]
+    classes_argument: str
+    channels_argument: str | None
+    default_classes: Callable[[nn.Module], int | None]
+    assumed: Callable[[str, Arguments], tuple[str, ...]] = lambda name, arguments: ()
+
+
+def image(channels: int, height: int, width: int) -> tuple[InputSpec, ...]:
+    return (InputSpec(None, "float32", (1, channels, height, width)),)
+
+
+def nothing(name: str, tensors: Mapping[str, Tensor]) -> dict[str, Scalar]:
+    """Where names and shapes leave nothing open."""
+    return {}
