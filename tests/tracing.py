@@ -41,12 +41,15 @@ def half(space: Space) -> dict[str, list[int]]:
     """Every second unit of every group that may be cut, as far as bundles and guards allow."""
     keep: dict[str, list[int]] = {}
     for bundle in space.bundles:
-        steps = min((space.sizes[m.group] - 1) // m.stride for m in bundle.members)
-        steps = min(steps, max(1, min(space.sizes[m.group] // (2 * m.stride) for m in bundle.members)))
-        for member in bundle.members if steps else ():
+        removals = bundle.removals(space.sizes)
+        small = [gone for gone in removals if all(2 * n <= space.sizes[m.group] for n, m in
+                 zip(gone, bundle.members, strict=True))]  # fmt: skip
+        chosen = small[-1] if any(small[-1]) else removals[min(1, len(removals) - 1)]
+        for member, gone in zip(bundle.members, chosen, strict=True):
             size = space.sizes[member.group]
             order = [*range(1, size, 2), *range(0, size, 2)]
-            keep[member.group] = sorted(order[: size - steps * member.stride])
+            if gone:
+                keep[member.group] = sorted(order[: size - gone])
     return keep
 
 

@@ -3,8 +3,9 @@
 An attribute that names the size of an axis is *patched* to the axis's new size. An expression that names it
 becomes an equality of polynomials in the group sizes. It holds for the dense network, so a linear one is a
 statement about how many units are *removed*: two groups lose units in a fixed proportion, and form a
-*bundle*. Sums are made into such pairs before groups are named (:mod:`prunecli.coupling.balance`); what
-cannot be solved that way freezes the groups it speaks of.
+*bundle*. Sums are made into such pairs before groups are named (:mod:`prunecli.coupling.balance`); what is
+not of that kind goes to an integer solver (:mod:`prunecli.coupling.ladders`), and what that finds no smaller
+sizes for is frozen.
 """
 
 from __future__ import annotations
@@ -16,6 +17,7 @@ from math import gcd, lcm
 
 from prunecli.coupling.cost import Polynomial, exact_quotient
 from prunecli.coupling.integers import Attribute, Expression, IntegerLog, Literal, Operation, SizeOf
+from prunecli.coupling.ladders import Equality, join_by_ladders
 from prunecli.coupling.nodes import Node
 from prunecli.coupling.space import Bundle, Guard, Member, Patch
 
@@ -80,11 +82,14 @@ class _Solver:
             self.ratios = _Ratios()
             self.guards: dict[Guard, None] = {}
             self.formulas: dict[AttributeKey, Polynomial] = {}
+            self.hard: list[Equality] = []
             self._learn()
-            if not self.changed:
-                return Solution(
-                    self.frozen, self._bundles(), tuple(self.guards), self._patches(), self._scaling()
-                )
+            if self.changed:
+                continue
+            bundles, unsatisfied = join_by_ladders(self._bundles(), self.hard, self.sizes)
+            if not unsatisfied:
+                return Solution(self.frozen, bundles, tuple(self.guards), self._patches(), self._scaling())
+            self.frozen |= unsatisfied
 
     def _scaling(self) -> dict[str, str]:
         """Groups whose sizes scale values, directly or through an attribute."""
@@ -166,15 +171,13 @@ class _Solver:
         return left.value(self.sizes) == right.value(self.sizes)
 
     def _equal(self, left: Polynomial, right: Polynomial, reason: str) -> None:
-        """State ``left == right``: as a proportion of two groups if it can be, else everything in it is
-        frozen.
-        """
+        """State ``left == right``: as a proportion of two groups if it can be, else for the solver."""
         difference = _without_common_factor(left - right)
         if not difference.terms:
             return
         pairs = _proportions(difference, self.sizes)
         if pairs is None or not all(self.ratios.join(a, b, ratio, reason) for a, b, ratio in pairs):
-            self._freeze(difference, reason)
+            self.hard.append(Equality(difference, reason))
 
     def _compare(self, left: Expression, op: str, right: Expression, outcome: bool, where: str) -> None:
         if isinstance(left, Operation) and left.op == "%" and right == Literal(0):

@@ -63,10 +63,33 @@ class Bundle:
     Selection removes whole steps: ``stride`` units of every member at once; the members' sizes themselves
     need not be in that proportion. A group without such a constraint is a bundle of one member with stride
     1. Every group that is not frozen is in exactly one bundle.
+
+    Where sizes are tied by more than a proportion (``C == heads * head_dim``, all free), ``rungs`` lists the
+    only joint removals that are possible: units removed from each member, every rung more than the last.
     """
 
     members: tuple[Member, ...]
     reason: str | None = None
+    rungs: tuple[tuple[int, ...], ...] = ()
+
+    def removals(self, sizes: Mapping[str, int]) -> tuple[tuple[int, ...], ...]:
+        """Units removed from each member at every width the bundle can have, from none upwards; at least one
+        stays.
+        """
+        none = (0,) * len(self.members)
+        if self.rungs:
+            return (none, *self.rungs)
+        most = min((sizes[m.group] - 1) // m.stride for m in self.members)
+        return tuple(tuple(m.stride * step for m in self.members) for step in range(most + 1))
+
+    def after(self, removed: Mapping[str, int]) -> Bundle:
+        """The bundle once ``removed`` units are gone from its groups."""
+        if not self.rungs:
+            return self
+        gone = tuple(removed.get(member.group, 0) for member in self.members)
+        later = [tuple(a - b for a, b in zip(rung, gone, strict=True)) for rung in self.rungs]
+        rungs = tuple(rung for rung in later if min(rung) >= 0 and max(rung) > 0)
+        return replace(self, rungs=rungs or ((0,) * len(gone),))
 
 
 @dataclass(frozen=True, slots=True)
@@ -141,7 +164,8 @@ class Space:
     def resized(self, sizes: Mapping[str, int]) -> Space:
         """The same space with other group sizes: what is left after a cut, without a new trace."""
         groups = tuple(replace(group, size=sizes.get(group.name, group.size)) for group in self.groups)
-        return replace(self, groups=groups)
+        removed = {name: size - sizes.get(name, size) for name, size in self.sizes.items()}
+        return replace(self, groups=groups, bundles=tuple(bundle.after(removed) for bundle in self.bundles))
 
     def frozen(self, reasons: Mapping[str, str]) -> Space:
         """The same space with the groups in ``reasons`` frozen, and bundles that hold one of them dropped."""
