@@ -604,11 +604,12 @@ def random_keep(space: Space, rng: random.Random) -> dict[str, list[int]]:
 
 
 def _keep_of(space: Space, bundle: Bundle, rng: random.Random) -> Iterator[tuple[str, list[int]]]:
-    most = min((space.sizes[m.group] - 1) // m.stride for m in bundle.members)
-    steps = rng.randint(1, most) if most else 0
-    for member in bundle.members if steps else ():
+    removals = bundle.removals(space.sizes)
+    chosen = removals[rng.randint(1, len(removals) - 1)] if len(removals) > 1 else removals[0]
+    for member, gone in zip(bundle.members, chosen, strict=True):
         size = space.sizes[member.group]
-        yield member.group, sorted(rng.sample(range(size), size - steps * member.stride))
+        if gone:
+            yield member.group, sorted(rng.sample(range(size), size - gone))
 
 
 def outputs(module: nn.Module, tensors: dict[str, Tensor], x: Tensor) -> list[Tensor]:

@@ -16,7 +16,8 @@ from fractions import Fraction
 from math import gcd, lcm
 
 from prunecli.coupling.cost import Polynomial, exact_quotient
-from prunecli.coupling.integers import Attribute, Expression, IntegerLog, Literal, Operation, SizeOf
+from prunecli.coupling.expressions import attributes_in, inverted, nodes_in
+from prunecli.coupling.integers import Attribute, Demand, Expression, IntegerLog, Literal, Operation, SizeOf
 from prunecli.coupling.ladders import Equality, join_by_ladders
 from prunecli.coupling.nodes import Node
 from prunecli.coupling.space import Bundle, Guard, Member, Patch
@@ -96,7 +97,9 @@ class _Solver:
         result: dict[str, str] = {}
         for scaling in self.log.scalings:
             sizes = [self._size(node) for node in nodes_in(scaling.expression)]
-            sizes += [self.formulas[a.key] for a in _attributes(scaling.expression) if a.key in self.formulas]
+            sizes += [
+                self.formulas[a.key] for a in attributes_in(scaling.expression) if a.key in self.formulas
+            ]
             for size in sizes:
                 result |= dict.fromkeys(sorted(size.groups - result.keys()), scaling.reason)
         return result
@@ -108,13 +111,15 @@ class _Solver:
 
     def _learn(self) -> None:
         for fixation in self.log.fixations:
-            for key in _attributes(fixation.expression):
+            for key in attributes_in(fixation.expression):
                 self.formulas[key.key] = Polynomial.constant(key.value)
             for node in nodes_in(fixation.expression):
                 self._freeze(self._size(node), fixation.reason)
         for demand in self.log.demands:
             if isinstance(demand.expression, Attribute):
                 self.formulas.setdefault(demand.expression.key, self._size(demand.node))
+        while any(self._learn_inside(demand) for demand in self.log.demands):
+            pass
         for left, right, where in self.log.equalities:
             self._equal(self._size(left), self._size(right), f"chunks of equal size in {where}")
         for demand in self.log.demands:
@@ -123,6 +128,19 @@ class _Solver:
             self._compare(
                 comparison.left, comparison.op, comparison.right, comparison.outcome, comparison.where
             )
+
+    def _learn_inside(self, demand: Demand) -> bool:
+        """An attribute that is only met inside an expression follows from the size the expression names:
+        ``split(self.width // 2)`` makes ``width`` twice the size of a part.
+        """
+        unknown = [a for a in attributes_in(demand.expression) if a.key not in self.formulas]
+        if len(unknown) != 1:
+            return False
+        formula = inverted(demand.expression, unknown[0], self._size(demand.node), self._value)
+        if formula is None or formula.value(self.sizes) != unknown[0].value:
+            return False
+        self.formulas[unknown[0].key] = formula
+        return True
 
     def _size(self, node: Node) -> Polynomial:
         polynomial = self.polynomial(node)
@@ -164,7 +182,7 @@ class _Solver:
         self._freeze(size, reason)
         for node in nodes_in(expression):
             self._freeze(self._size(node), reason)
-        for attribute in _attributes(expression):
+        for attribute in attributes_in(expression):
             self._freeze(self.formulas.get(attribute.key, Polynomial({})), reason)
 
     def _holds(self, left: Polynomial, right: Polynomial) -> bool:
@@ -174,6 +192,9 @@ class _Solver:
         """State ``left == right``: as a proportion of two groups if it can be, else for the solver."""
         difference = _without_common_factor(left - right)
         if not difference.terms:
+            return
+        if len(difference.groups) == 1:
+            self._freeze(difference, reason)
             return
         pairs = _proportions(difference, self.sizes)
         if pairs is None or not all(self.ratios.join(a, b, ratio, reason) for a, b, ratio in pairs):
@@ -241,23 +262,6 @@ def solve(
     groups are constants.
     """
     return _Solver(log, sizes, polynomial).solve(frozen)
-
-
-def nodes_in(expression: Expression) -> list[Node]:
-    """The axes whose sizes an expression speaks of."""
-    if isinstance(expression, SizeOf):
-        return [expression.node]
-    if isinstance(expression, Operation):
-        return nodes_in(expression.left) + nodes_in(expression.right)
-    return []
-
-
-def _attributes(expression: Expression) -> list[Attribute]:
-    if isinstance(expression, Attribute):
-        return [expression]
-    if isinstance(expression, Operation):
-        return _attributes(expression.left) + _attributes(expression.right)
-    return []
 
 
 def _without_common_factor(polynomial: Polynomial) -> Polynomial:

@@ -1,0 +1,81 @@
+"""Expressions turned around, and attributes that forward names only inside of one."""
+
+from __future__ import annotations
+
+import pytest
+import torch
+from torch import nn
+from tracing import Net, check, free, patches, space_of
+
+from prunecli.coupling.cost import Polynomial
+from prunecli.coupling.expressions import attributes_in, inverted, nodes_in
+from prunecli.coupling.integers import Attribute, Expression, Literal, Operation, SizeOf
+from prunecli.coupling.nodes import fresh
+
+WIDTH = Attribute("m", "width", None, 12)
+SIZE = Polynomial.variable("g")
+
+
+def constant(expression: Expression) -> Polynomial | None:
+    return Polynomial.constant(expression.value) if isinstance(expression, Literal) else None
+
+
+@pytest.mark.parametrize(
+    ("op", "left", "right", "expected"),
+    [
+        ("+", WIDTH, Literal(4), {("g",): 1, (): -4}),
+        ("+", Literal(4), WIDTH, {("g",): 1, (): -4}),
+        ("-", WIDTH, Literal(4), {("g",): 1, (): 4}),
+        ("-", Literal(20), WIDTH, {("g",): -1, (): 20}),
+        ("//", WIDTH, Literal(3), {("g",): 3}),
+        ("//", Literal(36), WIDTH, None),
+        ("*", WIDTH, Literal(2), None),
+        ("%", WIDTH, Literal(2), None),
+    ],
+)
+def test_one_operation(op: str, left: Expression, right: Expression, expected: object) -> None:
+    found = inverted(Operation(op, left, right, 0), WIDTH, SIZE, constant)
+    assert (None if found is None else dict(found.terms)) == expected
+
+
+def test_nested_operations() -> None:
+    """g = (2 * width + 6) // 3 makes width = (3 g - 6) / 2."""
+    doubled = Operation("*", Literal(2), WIDTH, 24)
+    expression = Operation("//", Operation("+", doubled, Literal(6), 30), Literal(3), 10)
+    found = inverted(expression, WIDTH, SIZE * Polynomial.constant(2), constant)
+    assert found is not None
+    assert dict(found.terms) == {("g",): 3, (): -3}
+
+
+def test_what_stands_in_an_expression() -> None:
+    node = fresh(5)
+    expression = Operation("*", SizeOf(node), Operation("+", WIDTH, Literal(1), 13), 65)
+    assert nodes_in(expression) == [node]
+    assert attributes_in(expression) == [WIDTH]
+
+
+def test_a_width_that_is_named_only_by_its_half_follows() -> None:
+    """Both halves keep one size, and the attribute is twice that."""
+    torch.manual_seed(0)
+    net = Net(
+        lambda m, x: (lambda p: m.b(p[0]) + m.c(p[1]))(m.a(x).split(m.width // 2, 1)),
+        a=nn.Conv2d(3, 12, 1), b=nn.Conv2d(6, 2, 1), c=nn.Conv2d(6, 2, 1), width=12,
+    )  # fmt: skip
+    space = check(net, 2, 3, 4, 4)
+    assert sorted(free(space).values()) == [6, 6]
+    assert patches(space, "") == {("width", None): 6}
+
+
+def test_a_width_that_forward_multiplies_follows() -> None:
+    net = Net(
+        lambda m, x: m.b(m.a(x).view(-1, 3 * m.dim)),
+        a=nn.Linear(4, 12), b=nn.Linear(12, 2), dim=4,
+    )  # fmt: skip
+    assert not free(space_of(net, 2, 4))  # 12 = 3 x 4, but twelve features have no thirds to lose
+    net = Net(
+        lambda m, x: m.c(m.b(torch.cat([m.a(x)] * 3, 1).view(-1, 3 * m.dim))),
+        a=nn.Linear(4, 4), b=nn.Linear(12, 6), c=nn.Linear(6, 2), dim=4,
+    )  # fmt: skip
+    space = check(net, 2, 4)
+    assert free(space) == {"a": 4, "b": 6}
+    assert patches(space, "") == {("dim", None): 2}
