@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 import torch
-from torch import nn
+from torch import Tensor, nn
 from tracing import Net, check, free, patches, space_of
 
 from prunecli.coupling.cost import Polynomial
@@ -78,4 +78,16 @@ def test_a_width_that_forward_multiplies_follows() -> None:
     )  # fmt: skip
     space = check(net, 2, 4)
     assert free(space) == {"a": 4, "b": 6}
+    assert patches(space, "") == {("dim", None): 2}
+
+
+def test_a_width_behind_chunks_of_equal_size_follows() -> None:
+    """``view(heads, 3 * dim)`` and three chunks: the chunks are equal, so dim is one of them."""
+
+    def forward(m: Net, x: Tensor) -> Tensor:
+        q, k, v = m.a(x).view(-1, 2, m.dim * 3).chunk(3, dim=2)
+        return m.b((q * k + v).flatten(1))
+
+    net = Net(forward, a=nn.Linear(4, 24), b=nn.Linear(8, 2), dim=4)
+    space = check(net, 2, 4)
     assert patches(space, "") == {("dim", None): 2}

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import pytest
 import torch
-from torch import nn
+from torch import Tensor, nn
+from torch.nn import functional as F  # noqa: N812
 from tracing import Net, check, error, example, free, reason, slots, space_of
 
 
@@ -104,3 +105,17 @@ def test_pooling_and_resizing_pass_channels(layer: nn.Module) -> None:
     space = check(net, 2, 3, 4, 4)
     assert free(space) == {"0": 6}
     assert not space.unknown_operators
+
+
+def test_a_standardised_weight_averages_over_its_inputs() -> None:
+    """Statistics of the weight itself: an input that goes changes what is left; an output does not."""
+
+    def forward(m: Net, x: Tensor) -> Tensor:
+        flat = m.b.weight.reshape(1, m.b.out_channels, -1)
+        weight = F.batch_norm(flat, None, None, training=True).reshape_as(m.b.weight)
+        return m.c(F.conv2d(m.a(x), weight))
+
+    net = Net(forward, a=nn.Conv2d(3, 8, 1), b=nn.Conv2d(8, 6, 3), c=nn.Conv2d(6, 2, 1))
+    space = check(net, 2, 3, 6, 6)
+    assert space.by_name["a"].value_changing == "batch statistics average over it"
+    assert space.by_name["b"].value_changing is None

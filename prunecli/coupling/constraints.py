@@ -54,6 +54,22 @@ class _Ratios:
             ratio *= step
         return name, ratio
 
+    def reduced(self, polynomial: Polynomial, sizes: Sizes) -> Polynomial:
+        """The polynomial with every group written by the root it loses units with, where that is integral."""
+        terms = []
+        for monomial, coefficient in polynomial.terms.items():
+            term = Polynomial.constant(coefficient)
+            for name in monomial:
+                root, ratio = self.find(name)
+                whole = ratio.denominator == 1 and root != name
+                term = term * (
+                    Polynomial({(): sizes[name] - int(ratio) * sizes[root], (root,): int(ratio)})
+                    if whole
+                    else Polynomial.variable(name)
+                )
+            terms.append(term)
+        return Polynomial.sum(terms)
+
     def join(self, left: str, right: str, ratio: Fraction, reason: str) -> bool:
         """removed(left) = ratio x removed(right). False if that contradicts what is known."""
         root_left, a = self.find(left)
@@ -118,10 +134,10 @@ class _Solver:
         for demand in self.log.demands:
             if isinstance(demand.expression, Attribute):
                 self.formulas.setdefault(demand.expression.key, self._size(demand.node))
-        while any(self._learn_inside(demand) for demand in self.log.demands):
-            pass
         for left, right, where in self.log.equalities:
             self._equal(self._size(left), self._size(right), f"chunks of equal size in {where}")
+        while any(self._learn_inside(demand) for demand in self.log.demands):
+            pass
         for demand in self.log.demands:
             self._demand(demand.expression, self._size(demand.node), demand.where)
         for comparison in self.log.comparisons:
@@ -136,7 +152,8 @@ class _Solver:
         unknown = [a for a in attributes_in(demand.expression) if a.key not in self.formulas]
         if len(unknown) != 1:
             return False
-        formula = inverted(demand.expression, unknown[0], self._size(demand.node), self._value)
+        size = self.ratios.reduced(self._size(demand.node), self.sizes)
+        formula = inverted(demand.expression, unknown[0], size, self._value)
         if formula is None or formula.value(self.sizes) != unknown[0].value:
             return False
         self.formulas[unknown[0].key] = formula
@@ -190,7 +207,7 @@ class _Solver:
 
     def _equal(self, left: Polynomial, right: Polynomial, reason: str) -> None:
         """State ``left == right``: as a proportion of two groups if it can be, else for the solver."""
-        difference = _without_common_factor(left - right)
+        difference = _without_common_factor(self.ratios.reduced(left - right, self.sizes))
         if not difference.terms:
             return
         if len(difference.groups) == 1:

@@ -35,11 +35,16 @@ def _channel_parameters(recording: Recording, channel: Node, *parameters: Tensor
     "aten.cudnn_batch_norm",
 )
 def batch_norm(recording: Recording, call: Call) -> None:
-    """Per-channel statistics: dimension 1 is shared with gamma, beta and the running statistics."""
+    """Per-channel statistics: dimension 1 is shared with gamma, beta and the running statistics. Statistics
+    taken from the batch itself (a standardised weight is one) average over all other dimensions.
+    """
     x, weight, bias = call.args[0], call.args[1], call.args[2]
     axes = recording.axes(x)
     statistics = [t for t in call.args[3:5] if isinstance(t, Tensor)]
     _channel_parameters(recording, axes[1], weight, bias, *statistics)
+    if not statistics or any(flag is True for flag in call.args[3:6]):
+        for node in (axes[0], *axes[2:]):
+            recording.algebra.mark(node, VALUE_CHANGING, "batch statistics average over it")
     _set_first(recording, call, axes)
     recording.cost(2 if weight is not None else 1, axes, is_product=False)
 
