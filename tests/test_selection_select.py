@@ -299,7 +299,8 @@ def test_beside_a_target_the_others_make_up_for_it(scheme: str, keep: float, rat
     least = space.params.value({"g0": 64, "g1": selection.sizes["g1"], "g2": 64})
     if least <= keep * space.params.value(space.sizes):
         assert selection.sizes["g0"] == selection.sizes["g2"] == 64
-        assert "more was removed" in selection.notes[0]
+        within = least >= keep * space.params.value(space.sizes) * (1 - 0.02)
+        assert within or "more was removed" in selection.notes[0]
     else:
         assert selection.figure == pytest.approx(keep, rel=0.02)
 
