@@ -105,3 +105,25 @@ def test_the_batch_of_a_product_counts_heads() -> None:
     )  # fmt: skip
     space = check(net, 2, 4)
     assert sorted(free(space).values())[-2:] == [5, 6]
+
+
+def test_positions_pass_through_a_kernel_of_one() -> None:
+    """CoaT: three maps of tokens are mixed by a convolution whose positions are the features."""
+    net = Net(
+        lambda m, x: m.out(m.mix(torch.stack([m.a(x), m.b(x)], 1)).squeeze(1)),
+        a=nn.Linear(4, 6), b=nn.Linear(4, 6), mix=nn.Conv1d(2, 1, 1), out=nn.Linear(6, 3),
+    )  # fmt: skip
+    space = check(net, 2, 4)
+    assert free(space) == {"a": 6}
+    assert slots(space.by_name["a"]) >= {("b.weight", 0), ("out.weight", 1)}
+    assert space.macs.value({"a": 5}) == 2 * (4 * 5 + 4 * 5 + 2 * 5 + 5 * 3)
+
+
+@pytest.mark.parametrize("options", [{"kernel_size": 3, "padding": 1}, {"kernel_size": 1, "stride": 2}])
+def test_positions_stay_where_a_kernel_looks_at_several(options: dict[str, int]) -> None:
+    net = Net(
+        lambda m, x: m.out(m.mix(m.a(x)[:, None]).squeeze(1)),
+        a=nn.Linear(4, 6), mix=nn.Conv1d(1, 1, **options), out=nn.Linear(6 // options.get("stride", 1), 3),
+    )  # fmt: skip
+    space = trace(net, (torch.randn(2, 4),))
+    assert reason(space, "a.weight") == "spatial positions"

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
 from torch import Tensor
 
 from prunecli.coupling.nodes import ONE, Node, fixed, is_pinned, leaves, normal, product
@@ -46,15 +48,27 @@ def convolution(recording: Recording, call: Call) -> None:
     algebra.unify(inputs[channel], source)
     if bias is not None:
         algebra.unify(recording.axes(bias)[0], target)
-    spatial = [fixed_positions(recording, node, size) for node, size in
-               zip(inputs[channel + 1 :], call.out.shape[channel + 1 :], strict=True)]  # fmt: skip
+    spatial = _positions(recording, call, inputs[channel + 1 :])
     recording.set_axes(call.out, [*inputs[:channel], normal(target), *spatial])
     recording.role(weight, *(("in", "out") if transposed else ("out", "in")))
     recording.role(bias, "bias")
     recording.conv_groups = group
-    positions = (x if transposed else call.out).shape[channel + 1 :]
+    positions = inputs[channel + 1 :] if transposed else spatial
     batch = x.shape[0] if batched else 1
-    recording.cost(batch * weight.shape[2:].numel() * positions.numel(), (w[0], w[1]))
+    recording.cost(batch * weight.shape[2:].numel(), (w[0], w[1], *positions))
+
+
+def _positions(recording: Recording, call: Call, inputs: Sequence[Node]) -> list[Node]:
+    """Positions of the output. A kernel of one that moves by one looks at each position alone: they pass."""
+    kernel, sizes = call.args[1].shape[2:], call.out.shape[call.out.dim() - len(inputs) :]
+    strides, paddings = (
+        list(given) if len(given) > 1 else list(given) * len(inputs) for given in call.args[3:5]
+    )
+    alone = [k == s == 1 and p == 0 for k, s, p in zip(kernel, strides, paddings, strict=True)]
+    return [
+        normal(node) if passes and node.size == size else fixed_positions(recording, node, size)
+        for node, size, passes in zip(inputs, sizes, alone, strict=True)
+    ]
 
 
 def _mark_groups(recording: Recording, group: Node, out_per_group: int, in_per_group: int) -> None:
