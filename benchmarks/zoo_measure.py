@@ -139,7 +139,7 @@ def proofs(case: Case, space: Space, choice: Choice) -> dict[str, Any]:
     """The masked oracle in float64 where it can be asked, and one forward of everything cut."""
     tensors = {name: tensor.detach() for name, tensor in all_tensors(case.module).items()}
     macs = space.macs.value(space.sizes)
-    specs = input_room.describe(case.inputs)
+    specs = input_room.describe(case.inputs, case.module)
     smaller = input_room.smaller(specs, macs)
     choices = [case.inputs] if smaller == specs else [input_room.make(smaller), case.inputs]
     subject = Subject.open(case.module, tensors, space, choices)
