@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-from typing import Any
-
 import pytest
 import torch
 from torch import Tensor, nn
@@ -27,24 +25,6 @@ def test_batch_norm_holds_statistics_but_scores_none_of_them() -> None:
     # Two multiply-adds per element, as fvcore counts a batch norm with gamma and beta.
     elements = 2 * 4 * 4
     assert space.macs.value(space.sizes) == elements * (3 * 8 + 2 * 8 + 8 * 2)
-
-
-def test_a_standardised_weight_averages_over_its_inputs() -> None:
-    """NFNet: the weight of a convolution is normalised over input channels and kernel in each forward."""
-
-    def forward(m: Any, x: Tensor) -> Tensor:
-        flat = m.conv.weight.reshape(1, m.conv.out_channels, -1)
-        weight = F.batch_norm(flat, None, None, weight=m.gain, training=True, momentum=0.0)
-        return m.out(F.conv2d(m.stem(x), weight.reshape_as(m.conv.weight), m.conv.bias))
-
-    net = Net(
-        forward, stem=nn.Conv2d(3, 8, 1), conv=nn.Conv2d(8, 6, 3), gain=nn.Parameter(torch.rand(6) + 0.5),
-        out=nn.Conv2d(6, 2, 1),
-    )  # fmt: skip
-    space = check(net, 2, 3, 5, 5)
-    assert space.by_name["stem"].value_changing == "batch statistics average over it"
-    assert space.by_name["conv"].value_changing is None
-    assert error(net, space, example(2, 3, 5, 5), keep={"stem": [0, 1, 2, 3]}) > 1e-3
 
 
 def test_layer_norm_changes_values_and_still_runs() -> None:

@@ -14,6 +14,9 @@ from torch import Tensor
 
 Shortcut = Callable[[tuple[Any, ...]], Any]
 
+WITHOUT_SHAPE = frozenset({"approximate", "alpha"})
+"""Keyword arguments that change values only."""
+
 
 def _batch_norm(args: tuple[Any, ...]) -> Any:
     x = args[0]
@@ -48,10 +51,51 @@ def _unary(args: tuple[Any, ...]) -> Tensor:
 
 
 def _binary(args: tuple[Any, ...]) -> Tensor | None:
+    """Of one floating type, or a tensor and a number, broadcast."""
     a, b = args[0], args[1]
-    if isinstance(b, Tensor) and a.shape == b.shape and a.dtype == b.dtype:
-        return torch.empty(a.shape, dtype=a.dtype, device="meta")
-    return None
+    if not isinstance(a, Tensor) or not a.is_floating_point():
+        return None
+    if isinstance(b, Tensor):
+        shape = _broadcast(a.shape, b.shape) if b.dtype == a.dtype else None
+        return None if shape is None else torch.empty(shape, dtype=a.dtype, device="meta")
+    return _unary(args) if isinstance(b, (int, float)) else None
+
+
+def _broadcast(a: torch.Size, b: torch.Size) -> list[int] | None:
+    if len(a) < len(b):
+        a, b = b, a
+    shape = list(a)
+    offset = len(a) - len(b)
+    for dim, size in enumerate(b):
+        if shape[offset + dim] == 1:
+            shape[offset + dim] = size
+        elif size not in (1, shape[offset + dim]):
+            return None
+    return shape
+
+
+def _clamp(args: tuple[Any, ...]) -> Tensor | None:
+    """Between bounds that are tensors of the same type."""
+    result: Tensor | None = args[0]
+    for bound in args[1:]:
+        result = None if result is None else result if bound is None else _binary((result, bound))
+    return result if result is None else _unary((result,))
+
+
+def _floating(args: tuple[Any, ...]) -> Tensor | None:
+    return _unary(args) if args[0].is_floating_point() else None
+
+
+def _bmm(args: tuple[Any, ...]) -> Tensor | None:
+    a, b = args
+    if a.dim() != 3 or b.dim() != 3 or a.shape[0] != b.shape[0] or a.shape[2] != b.shape[1]:
+        return None
+    return torch.empty((*a.shape[:2], b.shape[2]), dtype=a.dtype, device="meta")
+
+
+def _resized(args: tuple[Any, ...]) -> Tensor | None:
+    x, sizes = args[0], args[1]
+    return torch.empty((*x.shape[:2], *sizes), dtype=x.dtype, device="meta") if sizes else None
 
 
 def _addmm(args: tuple[Any, ...]) -> Tensor | None:
@@ -99,11 +143,38 @@ SHORTCUTS: dict[Any, Shortcut] = {
     torch.ops.aten.addmm.default: _addmm,
     torch.ops.aten.cat.default: _cat,
     torch.ops.aten.mean.dim: _mean,
-    torch.ops.aten.add.Tensor: _binary,
-    torch.ops.aten.mul.Tensor: _binary,
+    torch.ops.aten.bmm.default: _bmm,
+    torch.ops.aten.clamp.Tensor: _clamp,
+    torch.ops.aten.upsample_nearest2d.default: _resized,
+    torch.ops.aten.upsample_bilinear2d.default: _resized,
+    torch.ops.aten.upsample_bicubic2d.default: _resized,
+    **dict.fromkeys(
+        (
+            torch.ops.aten.add.Tensor,
+            torch.ops.aten.sub.Tensor,
+            torch.ops.aten.mul.Tensor,
+            torch.ops.aten.div.Tensor,
+            torch.ops.aten.pow.Tensor_Scalar,
+        ),
+        _binary,
+    ),
+    **dict.fromkeys(
+        (
+            torch.ops.aten.neg.default,
+            torch.ops.aten.exp.default,
+            torch.ops.aten.sqrt.default,
+            torch.ops.aten.rsqrt.default,
+            torch.ops.aten.sin.default,
+            torch.ops.aten.cos.default,
+            torch.ops.aten.tanh.default,
+            torch.ops.aten._softmax.default,
+        ),
+        _floating,
+    ),
     **dict.fromkeys(
         (
             torch.ops.aten.add_.Tensor,
+            torch.ops.aten.add_.Scalar,
             torch.ops.aten.mul_.Tensor,
             torch.ops.aten.relu_.default,
             torch.ops.aten.silu_.default,

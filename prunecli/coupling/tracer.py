@@ -33,7 +33,7 @@ from prunecli.coupling.integers import IntegerLog
 from prunecli.coupling.nodes import fixed
 from prunecli.coupling.operators import RULES, Call, Rule, pointwise, torch_tag_says_pointwise, unknown
 from prunecli.coupling.recording import Recording, outputs_in, tensors_in, to_meta
-from prunecli.coupling.shortcuts import SHORTCUTS
+from prunecli.coupling.shortcuts import SHORTCUTS, WITHOUT_SHAPE
 from prunecli.errors import InputError
 from prunecli.inputs import Inputs
 
@@ -79,7 +79,7 @@ class _Operators(TorchDispatchMode):  # type: ignore[no-untyped-call]
         return out
 
     def _run(self, func: Any, args: Any, kwargs: Any, traced: list[Tensor]) -> Any:
-        if self.on_meta and traced and not kwargs:
+        if self.on_meta and traced and WITHOUT_SHAPE.issuperset(kwargs):
             shortcut = SHORTCUTS.get(func)
             out = None if shortcut is None else shortcut(args)
             if out is not None:
