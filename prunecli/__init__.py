@@ -15,12 +15,14 @@ if TYPE_CHECKING:
     from prunecli.coupling import Space, register_adapter, register_description, register_operator
     from prunecli.criteria import register_criterion
     from prunecli.errors import ImpossibleError, InputError, OutputError, PruneError, UsageError
+    from prunecli.explaining import explain
     from prunecli.loading import load
     from prunecli.plan import Plan
-    from prunecli.report.model import Inspection, Report, Verification
+    from prunecli.report.model import Explanation, Inspection, Report, Verification
     from prunecli.selection import register_scheme
 
 _MODULE_OF = {
+    "Explanation": "prunecli.report.model",
     "ImpossibleError": "prunecli.errors",
     "InputError": "prunecli.errors",
     "Inspection": "prunecli.report.model",
@@ -32,6 +34,7 @@ _MODULE_OF = {
     "Space": "prunecli.coupling",
     "UsageError": "prunecli.errors",
     "Verification": "prunecli.report.model",
+    "explain": "prunecli.explaining",
     "inspect": "prunecli.api",
     "load": "prunecli.loading",
     "prune": "prunecli.api",
@@ -44,6 +47,7 @@ _MODULE_OF = {
 }
 
 __all__ = [
+    "Explanation",
     "ImpossibleError",
     "InputError",
     "Inspection",
@@ -56,6 +60,7 @@ __all__ = [
     "UsageError",
     "Verification",
     "__version__",
+    "explain",
     "inspect",
     "load",
     "prune",

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
 
 import torch
 from torch import nn
@@ -11,8 +12,8 @@ from prunecli import inputs as input_room
 from prunecli.assembly import all_tensors, rebuilt
 from prunecli.counting import Count, count, sizes_of
 from prunecli.coupling import Space, trace
-from prunecli.coupling.build import never
-from prunecli.coupling.space import Group
+from prunecli.coupling.build import never, trace_with_uses
+from prunecli.coupling.space import Group, Use
 from prunecli.errors import InputError, first_line
 from prunecli.proofs import FORWARD_ERRORS
 from prunecli.report.model import Totals
@@ -23,10 +24,25 @@ def traced(dense: Dense, free: Callable[[Group], bool] = never) -> Space:
     """The space of ``dense``; ``free`` as for :func:`prunecli.coupling.trace`. Raises ``InputError`` where
     forward does not run on the inputs.
     """
+    with _forward_errors(dense):
+        return trace(_copy(dense), input_room.make(dense.specs), free=free)
+
+
+def traced_with_uses(dense: Dense) -> tuple[Space, Mapping[str, tuple[Use, ...]]]:
+    """:func:`traced`, and per group the operators that its units went through."""
+    with _forward_errors(dense):
+        return trace_with_uses(_copy(dense), input_room.make(dense.specs))
+
+
+def _copy(dense: Dense) -> nn.Module:
+    """For a trace: a forward may keep what it computed in containers of the module."""
+    return rebuilt(dense.module, all_tensors(dense.module))
+
+
+@contextmanager
+def _forward_errors(dense: Dense) -> Iterator[None]:
     try:
-        # On a copy: a forward may keep what it computed in containers of the module.
-        copy = rebuilt(dense.module, all_tensors(dense.module))
-        return trace(copy, input_room.make(dense.specs), free=free)
+        yield
     except FORWARD_ERRORS as error:
         shapes = ", ".join(
             f"{spec.name + ' ' if spec.name else ''}{'x'.join(map(str, spec.shape))}" for spec in dense.specs

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import replace
 from typing import Any
 
@@ -14,7 +14,7 @@ from prunecli.coupling.adapters import descriptive_patches
 from prunecli.coupling.axes import Axis, Concat, Fixed, Product, Units
 from prunecli.coupling.balance import balance
 from prunecli.coupling.cost import Polynomial
-from prunecli.coupling.nodes import Atom, Cat, Node, leaves, normal
+from prunecli.coupling.nodes import TRIVIAL, Atom, Cat, Node, leaves, normal
 from prunecli.coupling.operators import (
     CONV_GROUPS,
     HEAD_DIMENSION,
@@ -24,8 +24,9 @@ from prunecli.coupling.operators import (
     QUERY_HEADS,
     VALUE_CHANGING,
 )
+from prunecli.coupling.provenance import Provenance
 from prunecli.coupling.recording import Recording
-from prunecli.coupling.space import Group, PinnedDim, Role, Slot, Space
+from prunecli.coupling.space import Group, PinnedDim, Role, Slot, Space, Use
 from prunecli.coupling.tracer import record
 from prunecli.inputs import Inputs
 
@@ -36,7 +37,6 @@ FROZEN_KINDS = {
     CONV_GROUPS: "group counts are left whole unless asked for",
     NORM_GROUPS: "group counts are left whole unless asked for",
 }
-_HIDDEN = frozenset({"kernel size", "a single index", "empty"})
 
 
 def never(group: Group) -> bool:
@@ -55,13 +55,31 @@ def trace(
     (auxiliary heads) are traced in train mode as well. Heads, group counts and their like are frozen unless
     ``free`` says otherwise of the group. Raises whatever forward raises on such inputs.
     """
-    recording, inputs = Recording(), Inputs.of(inputs)
+    return _recorded(module, inputs, Recording(), free).space()
+
+
+def trace_with_uses(
+    module: nn.Module, inputs: Inputs | Sequence[Any], *, free: Callable[[Group], bool] = never
+) -> tuple[Space, Mapping[str, tuple[Use, ...]]]:
+    """:func:`trace`, and per group the operators its units went through. Reasons for pinning say in which
+    module the pin was met.
+    """
+    provenance = Provenance()
+    builder = _recorded(module, inputs, Recording(provenance), free)
+    space = builder.space()
+    return space, provenance.uses(builder.names)
+
+
+def _recorded(
+    module: nn.Module, inputs: Inputs | Sequence[Any], recording: Recording, free: Callable[[Group], bool]
+) -> _Builder:
+    inputs = Inputs.of(inputs)
     with torch.random.fork_rng(devices=[]):
         _record(module, inputs, recording)
         unused = [name for name, _ in module.named_parameters() if name not in recording.used]
         if unused and not module.training:
             _record_training(module, inputs, recording)
-    return _Builder(module, recording, free).space()
+    return _Builder(module, recording, free)
 
 
 def _record(module: nn.Module, inputs: Inputs, recording: Recording, counting: bool = True) -> None:
@@ -251,7 +269,7 @@ class _Builder:
         for name in parameters:
             for dim, node in enumerate(self.recording.parameter_axes[name]):
                 atom = normal(node)
-                if isinstance(atom, Atom) and atom.pinned is not None and atom.pinned not in _HIDDEN:
+                if isinstance(atom, Atom) and atom.pinned is not None and atom.pinned not in TRIVIAL:
                     yield PinnedDim(name, dim, atom.pinned)
 
 

@@ -60,6 +60,9 @@ def fixed(size: int, reason: str) -> Atom:
     return Atom(size, reason)
 
 
+TRIVIAL = frozenset({"kernel size", "a single index", "empty"})
+"""Reasons for pinning that nobody needs to be told."""
+
 ONE = fixed(1, "a single index")
 
 

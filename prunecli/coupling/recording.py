@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import torch
 from torch import Tensor
@@ -16,9 +16,13 @@ from prunecli.coupling.nodes import ONE, Node, fixed, fresh, is_pinned
 from prunecli.coupling.space import Role
 from prunecli.errors import InputError
 
+if TYPE_CHECKING:
+    from prunecli.coupling.provenance import Provenance
+
 _AXES = "_prunecli_axes"
 _NAME = "_prunecli_name"
 
+ROOT = "the network's forward"
 CONSTANT = "it meets a constant tensor of the network"
 
 
@@ -38,8 +42,9 @@ class Recording:
     fixed axes.
     """
 
-    def __init__(self) -> None:
-        self.algebra = Algebra()
+    def __init__(self, provenance: Provenance | None = None) -> None:
+        self.provenance = provenance
+        self.algebra = Algebra() if provenance is None else provenance.algebra(self)
         self.integers = IntegerLog(lambda: self.where)
         self.module_stack: list[str] = []
         self.parameter_axes: dict[str, list[Node]] = {}
@@ -54,7 +59,7 @@ class Recording:
     @property
     def where(self) -> str:
         """The module whose ``forward`` is running, by its path."""
-        return next((path for path in reversed(self.module_stack) if path), "the network's forward")
+        return next((path for path in reversed(self.module_stack) if path), ROOT)
 
     def axes(self, tensor: Tensor) -> list[Node]:
         found: list[Node] | None = getattr(tensor, _AXES, None)

@@ -15,6 +15,7 @@ from prunecli.coupling.axes import Axis
 from prunecli.coupling.cost import Polynomial
 
 Role = Literal["out", "in", "norm", "bias", "other"]
+Effect = Literal["makes", "takes", "joins", "passes"]
 
 
 @dataclass(frozen=True, slots=True)
@@ -120,6 +121,20 @@ class Patch:
     attribute: str
     index: int | None
     value: Polynomial
+
+
+@dataclass(frozen=True, slots=True)
+class Use:
+    """``operator`` saw the units of a group ``times`` times in the ``forward`` of the module ``where``.
+
+    ``effect``: it ``makes`` them (they are not in what it is given, beside weights), ``takes`` them (they are
+    not in its result), ``joins`` (several of the things it is given have them), or ``passes`` them on.
+    """
+
+    operator: str
+    where: str
+    effect: Effect
+    times: int = 1
 
 
 @dataclass(frozen=True, slots=True)

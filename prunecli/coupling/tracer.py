@@ -47,7 +47,10 @@ class _Functions(TorchFunctionMode):
         self.recording = recording
 
     def __torch_function__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
-        return HANDLERS.get(func, plain)(self.recording, func, args, kwargs or {})
+        handler, provenance = HANDLERS.get(func, plain), self.recording.provenance
+        if provenance is not None:
+            return provenance.around(self.recording, handler, func, args, kwargs or {})
+        return handler(self.recording, func, args, kwargs or {})
 
 
 class _Operators(TorchDispatchMode):  # type: ignore[no-untyped-call]
@@ -76,6 +79,8 @@ class _Operators(TorchDispatchMode):  # type: ignore[no-untyped-call]
             if kwargs:
                 args = _positional(func, args, kwargs)
             rule(recording, Call(name, args, out))
+            if recording.provenance is not None:
+                recording.provenance.note(recording, name, traced, tensors_in(out))
         return out
 
     def _run(self, func: Any, args: Any, kwargs: Any, traced: list[Tensor]) -> Any:
@@ -141,6 +146,8 @@ def record(
     Whatever the network's own code raises comes through.
     """
     recording.counting = counting
+    if recording.provenance is not None:
+        recording.provenance.begin(again=not on_meta)
     stand_in = to_meta if on_meta else _real
     with ExitStack() as stack:
         stack.enter_context(torch.no_grad())

@@ -1,7 +1,8 @@
 """What ``prune`` has to say, as frozen dataclasses with a versioned JSON form.
 
-Three documents: :class:`Report` (``prunecli.report/1``, one run), :class:`Inspection`
-(``prunecli.inspect/1``) and :class:`Verification` (``prunecli.verify/1``). Renderers read these and nothing
+Four documents: :class:`Report` (``prunecli.report/1``, one run), :class:`Inspection`
+(``prunecli.inspect/1``), :class:`Explanation` (``prunecli.explain/1``) and :class:`Verification`
+(``prunecli.verify/1``). Renderers read these and nothing
 else. Within one schema version fields are only ever added; ``docs/report.schema.json`` is generated from
 the classes below.
 
@@ -198,6 +199,87 @@ class Inspection:
     timings: Mapping[str, float] = field(default_factory=dict)
     notes: tuple[str, ...] = ()
     schema: Literal["prunecli.inspect/1"] = "prunecli.inspect/1"
+
+    def to_json(self) -> dict[str, Any]:
+        """Plain lists, dicts and scalars, ready for ``json.dumps``."""
+        return _document(self)
+
+
+@dataclass(frozen=True, slots=True)
+class SliceRow:
+    """One dimension of one tensor. ``axis`` says in words what its ``size`` indices are.
+
+    ``role``: ``out``, ``in``, ``norm``, ``bias``, ``other``; ``buffer`` and ``tied`` (another name of a
+    parameter) are cut like them but never scored; '' where nothing can be removed, for ``reason`` (None where
+    that goes without saying).
+    """
+
+    tensor: str
+    dim: int
+    size: int
+    role: str
+    axis: str
+    reason: str | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class UseRow:
+    """An operator that units of a group went through, ``times`` times in the module ``where``.
+
+    ``effect``: it ``makes`` them, ``takes`` them (they end there), ``joins`` several axes that have them, or
+    ``passes`` them on.
+    """
+
+    operator: str
+    where: str
+    effect: str
+    times: int
+
+
+@dataclass(frozen=True, slots=True)
+class TieRow:
+    """Another group whose size is tied: one step removes ``stride`` of the group explained and ``other`` of
+    ``group``.
+    """
+
+    group: str
+    stride: int
+    other: int
+
+
+@dataclass(frozen=True, slots=True)
+class ExplainedGroup:
+    """Everything about one group. ``row`` is what an inspection says of it; ``uses`` are in order of execution.
+
+    ``tied_by`` says where the size is tied to that of the groups in ``ties``; ``guards`` are facts that must
+    still hold, ``patches`` attributes of modules that follow, both as formulas in the sizes of groups.
+    """
+
+    row: GroupRow
+    slices: tuple[SliceRow, ...]
+    uses: tuple[UseRow, ...]
+    ties: tuple[TieRow, ...]
+    tied_by: str | None
+    guards: tuple[str, ...]
+    patches: tuple[str, ...]
+
+
+@dataclass(frozen=True)
+class Explanation:
+    """What goes together with ``name``: ``slices`` are the dimensions of the tensors it names, ``groups`` what
+    can be removed there.
+    """
+
+    version: str
+    checkpoint: Source | None
+    network: NetworkFacts
+    inputs: tuple[Input, ...]
+    name: str
+    slices: tuple[SliceRow, ...]
+    groups: tuple[ExplainedGroup, ...]
+    timings: Mapping[str, float] = field(default_factory=dict)
+    notes: tuple[str, ...] = ()
+    schema: Literal["prunecli.explain/1"] = "prunecli.explain/1"
 
     def to_json(self) -> dict[str, Any]:
         """Plain lists, dicts and scalars, ready for ``json.dumps``."""
