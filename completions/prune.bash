@@ -3,7 +3,7 @@ _prune() {
     local current=${COMP_WORDS[COMP_CWORD]} previous=${COMP_WORDS[COMP_CWORD-1]} command='' word words
     COMPREPLY=()
     for word in "${COMP_WORDS[@]:1:COMP_CWORD-1}"; do
-        case $word in inspect|run|verify|ls|demo) command=$word; break ;; esac
+        case $word in inspect|explain|run|verify|ls|demo) command=$word; break ;; esac
     done
     case $previous in
         --show-completion) COMPREPLY=($(compgen -W 'bash zsh fish' -- "$current")); return ;;
@@ -38,8 +38,9 @@ _prune() {
         --against) compopt -o filenames 2>/dev/null; COMPREPLY=($(compgen -f -- "$current")); return ;;
     esac
     case $command in
-        '') words='inspect run verify ls demo --version --show-completion -h --help' ;;
+        '') words='inspect explain run verify ls demo --version --show-completion -h --help' ;;
         inspect) words='--groups --arch --arch-arg --input --json -h --help' ;;
+        explain) words='--arch --arch-arg --input --json -q --quiet -h --help' ;;
         run) words='--speedup --flops --params --ratio --criterion --scheme --protect --max-ratio --round-to --steps --reduce --normalize --repair --heads --only --ignore --ratio-for --round-to-for --arch --arch-arg --input -o --output --report --force --json -q --quiet --dry-run --plan --tolerance --device --seed --threads -h --help' ;;
         verify) words='--against --arch --json -q --quiet -h --help' ;;
         ls) words='--json -h --help' ;;
@@ -48,6 +49,7 @@ _prune() {
     if [[ -n $command && $current != -* ]]; then
         case $command in
             inspect) compopt -o filenames 2>/dev/null; COMPREPLY=($(compgen -f -- "$current")); return ;;
+            explain) compopt -o filenames 2>/dev/null; COMPREPLY=($(compgen -f -- "$current")); return ;;
             run) compopt -o filenames 2>/dev/null; COMPREPLY=($(compgen -f -- "$current")); return ;;
             verify) compopt -o filenames 2>/dev/null; COMPREPLY=($(compgen -f -- "$current")); return ;;
             ls) COMPREPLY=($(compgen -W 'criteria schemes networks' -- "$current")); return ;;

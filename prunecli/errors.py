@@ -6,7 +6,11 @@ Raised anywhere, caught once, in ``prunecli.cli.main``.
 from __future__ import annotations
 
 from collections.abc import Iterable
-from difflib import get_close_matches
+from difflib import SequenceMatcher
+
+_ALIKE = 0.6
+"""Ratio of matching characters from which a name is worth suggesting, and how much less than the best."""
+_WORSE = 0.15
 
 
 class PruneError(Exception):
@@ -54,9 +58,30 @@ def first_line(error: BaseException) -> str:
     return next(iter(str(error).strip().splitlines()), type(error).__name__)[:200]
 
 
+def nearest(typed: str, known: Iterable[str], most: int = 3) -> list[str]:
+    """The names that ``typed`` may have been meant to be, the likeliest first: alike, and not much less alike
+    than the best. Leading dashes count for nothing.
+    """
+    bare = {name: name.lstrip("-") for name in known}
+    matcher = SequenceMatcher(b=typed.lstrip("-"))
+    alike: list[tuple[float, str]] = []
+    for name, text in bare.items():
+        matcher.set_seq1(text)
+        if matcher.real_quick_ratio() >= _ALIKE and matcher.quick_ratio() >= _ALIKE:
+            alike.append((-matcher.ratio(), name))
+    alike.sort()
+    return [name for score, name in alike[:most] if -score >= max(_ALIKE, -alike[0][0] - _WORSE)]
+
+
+def did_you_mean(typed: str, known: Iterable[str]) -> str | None:
+    """A hint with the nearest names, or None where nothing is near."""
+    near = nearest(typed, known)
+    return f"did you mean {' or '.join(near)}?" if near else None
+
+
 def unknown_name(kind: str, name: str, known: Iterable[str]) -> UsageError:
     """A ``UsageError`` for a misspelt ``name``, with the nearest known names as the hint."""
     names = sorted(known)
-    near = get_close_matches(name, names, n=3, cutoff=0.5)
-    hint = f"did you mean {' or '.join(near)}?" if near else f"known: {', '.join(names[:20])}"
-    return UsageError(f"unknown {kind} '{name}'", hint)
+    return UsageError(
+        f"unknown {kind} '{name}'", did_you_mean(name, names) or f"known: {', '.join(names[:20])}"
+    )

@@ -1,10 +1,11 @@
-"""``explain``: what goes together with a layer or a group, through which operators, and why something stays."""
+"""What goes together with a layer or a group, through which operators, and why something stays."""
 
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from fnmatch import fnmatchcase
+from functools import cached_property
 from pathlib import Path
 from typing import Any
 
@@ -36,7 +37,7 @@ def explain(
 ) -> Explanation:
     """What goes together with ``name``: a group, a module, a parameter, or a glob over those.
 
-    Raises ``UsageError`` for a name that the network does not have, with the nearest ones, and ``InputError``.
+    Raises ``UsageError`` with the nearest names for one that the network does not have, and ``InputError``.
     """
     clock = Clock()
     with clock.stage("read"):
@@ -98,7 +99,7 @@ class _View:
         role = self._role(tensor, dim, groups) if groups else ""
         return SliceRow(tensor, dim, size_of(axis, self.space.sizes), role, axis_in_words(axis), reason)
 
-    @property
+    @cached_property
     def _pins(self) -> dict[tuple[str, int], str]:
         return {(pin.parameter, pin.dim): pin.reason for pin in self.space.pinned}
 
@@ -170,8 +171,9 @@ def axis_in_words(axis: Axis) -> str:
 
 def in_words(polynomial: Polynomial) -> str:
     """``8 x conv1 + 3``: a group's name stands for its number of units."""
-    terms = []
+    words = ""
     for monomial, coefficient in polynomial.terms.items():
-        factors = [str(coefficient)] if coefficient != 1 or not monomial else []
-        terms.append(" x ".join((*factors, *monomial)))
-    return " + ".join(terms).replace("+ -", "- ") or "0"
+        sign = ("-" if coefficient < 0 else "") if not words else (" - " if coefficient < 0 else " + ")
+        factors = [str(abs(coefficient))] if abs(coefficient) != 1 or not monomial else []
+        words += sign + " x ".join((*factors, *monomial))
+    return words or "0"

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 from prunecli.report.model import (
+    ExplainedGroup,
+    Explanation,
     Goal,
     GroupRow,
     Input,
@@ -13,8 +15,11 @@ from prunecli.report.model import (
     PinnedRow,
     Proof,
     Report,
+    SliceRow,
     Source,
+    TieRow,
     Totals,
+    UseRow,
     Verification,
 )
 
@@ -78,4 +83,40 @@ def verification(*proofs: Proof) -> Verification:
         output=Output("small.safetensors", "cd" * 32, 50_900_000),
         network=NETWORK,
         proofs=proofs or (Proof("digests", True, detail="320 tensors"), Proof("reload", True, 1e-7, 1e-4)),
+    )
+
+
+EXPLAINED = ExplainedGroup(
+    row=GroupRow("conv1", "channels", 64, 64, ("conv1",), "prunable", None, "a LayerNorm averages over it"),
+    slices=(
+        SliceRow("conv1.weight", 0, 64, "out", "units of conv1"),
+        SliceRow("bn1.running_mean", 0, 64, "buffer", "units of conv1"),
+    ),
+    uses=(
+        UseRow("aten.convolution", "conv1", "makes", 1),
+        UseRow("aten.add", "layer1.0", "joins", 2),
+        UseRow("aten.view", "layer1.0.attn", "passes", 1),
+        UseRow("aten._unsafe_view", "layer1.0.attn", "passes", 2),
+        UseRow("aten.transpose", "layer1.0.attn", "passes", 1),
+    ),
+    ties=(*(TieRow(name, 3, 1) for name in "abcd"), TieRow("e", 1, 2)),
+    tied_by="chunks of equal size in layer1",
+    guards=("2 x conv1 > 4, for forward",),
+    patches=("conv1.out_channels = conv1 (now 64)",),
+)
+
+
+def explanation() -> Explanation:
+    return Explanation(
+        version="0.1.0",
+        checkpoint=SOURCE,
+        network=NETWORK,
+        inputs=(Input((1, 3, 224, 224)),),
+        name="layer1.0.conv2",
+        slices=(
+            SliceRow("layer1.0.conv2.weight", 0, 64, "out", "units of conv1"),
+            SliceRow("layer1.0.conv2.weight", 2, 3, "", "3"),
+            SliceRow("fc.weight", 0, 10, "", "10", "the network's output"),
+        ),
+        groups=(EXPLAINED,),
     )

@@ -48,6 +48,7 @@ def bash(*words: str) -> list[str]:
 def test_bash_offers_what_fits() -> None:
     assert bash("prune", "") == [
         "inspect",
+        "explain",
         "run",
         "verify",
         "ls",

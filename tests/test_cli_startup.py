@@ -28,6 +28,7 @@ sys.exit(code)
         ["run", "missing.pth", "--speedup", "2"],
         ["run", "missing.pth", "--speedup", "2", "--criterion", "magnitud"],
         ["inspect", "missing.pth"],
+        ["explain", "missing.pth", "conv1"],
         ["ls", "nothing"],
     ],
 )

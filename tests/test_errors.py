@@ -35,6 +35,24 @@ def test_a_misspelt_name_gets_the_nearest() -> None:
     assert error.hint.startswith("did you mean magnitude-l2")
 
 
+@pytest.mark.parametrize(
+    ("typed", "known", "near"),
+    [
+        ("--bogus", ["--flops", "--output", "--plan"], []),
+        ("--spedup", ["--speedup", "--steps", "--input"], ["--speedup"]),
+        ("--quite", ["--quiet", "--steps", "--input"], ["--quiet"]),
+        ("-round", ["--round-to", "--ratio"], ["--round-to"]),
+        ("layer1.0.convl", ["layer1.0.conv1", "layer1.0.conv2", "fc"], ["layer1.0.conv1", "layer1.0.conv2"]),
+        ("abcd", ["abce", "abcf", "abcg", "abch"], ["abce", "abcf", "abcg"]),
+        ("", ["a"], []),
+    ],
+)
+def test_only_likely_names_are_suggested(typed: str, known: list[str], near: list[str]) -> None:
+    assert errors.nearest(typed, known) == near
+    hint = errors.did_you_mean(typed, known)
+    assert hint == (f"did you mean {' or '.join(near)}?" if near else None)
+
+
 def test_a_name_like_no_other_gets_the_list() -> None:
     error = errors.unknown_name("scheme", "zzz", ["uniform", "local"])
     assert error.hint == "known: local, uniform"

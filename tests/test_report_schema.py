@@ -7,7 +7,7 @@ from typing import Any
 import jsonschema
 import pytest
 from cli_runner import ROOT
-from report_examples import inspection, report, verification
+from report_examples import explanation, inspection, report, verification
 
 from prunecli.report.schema import json_schema, written
 
@@ -26,6 +26,7 @@ def test_the_shipped_schema_is_current() -> None:
         replace(report(), output=None, checkpoint=None),
         replace(report(), options={"steps": 1, "ignore": ("a", "b")}),
         inspection(),
+        explanation(),
         verification(),
     ],
 )

@@ -6,7 +6,7 @@ from typing import Any
 
 import typer
 
-from prunecli.cli import demo, inspect, ls, output, run, verify
+from prunecli.cli import demo, explain, inspect, ls, output, run, verify
 from prunecli.cli.help import Command, Group
 
 app = typer.Typer(
@@ -19,7 +19,7 @@ app = typer.Typer(
     rich_markup_mode=None,
     context_settings={"help_option_names": ["-h", "--help"]},
 )
-for function in (inspect.inspect, run.run, verify.verify, ls.ls, demo.demo):
+for function in (inspect.inspect, explain.explain, run.run, verify.verify, ls.ls, demo.demo):
     app.command(cls=Command)(function)
 
 

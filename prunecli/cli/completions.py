@@ -28,7 +28,7 @@ _VALUES: dict[str, tuple[str, ...]] = {
     "--arch": ("torchvision:", "timm:", "cifar:"),
     "ls": names.LISTS,
 }
-_FILES = frozenset({"--output", "--report", "--plan", "--against", "inspect", "run", "verify"})
+_FILES = frozenset({"--output", "--report", "--plan", "--against", "inspect", "explain", "run", "verify"})
 
 
 @dataclass(frozen=True)

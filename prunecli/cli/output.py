@@ -58,6 +58,11 @@ def text(content: str) -> None:
     _write(content if content.endswith("\n") else content + "\n")
 
 
+def lines(names: Iterable[str]) -> None:
+    """Names on stdout, one per line and nothing else."""
+    _write("".join(f"{one_line(name)}\n" for name in names))
+
+
 def document(value: object) -> None:
     """One JSON document on stdout."""
     _write(json.dumps(value, indent=2, allow_nan=False) + "\n")

@@ -2,13 +2,12 @@
 
 from __future__ import annotations
 
-from difflib import get_close_matches
 from typing import Any
 
 import typer
 
 from prunecli.cli import early
-from prunecli.errors import UsageError
+from prunecli.errors import UsageError, did_you_mean
 
 # Typer carries the parser's classes from release 0.2x on and takes them from another package before, so the
 # common base is found from the one class that is public in both.
@@ -45,5 +44,4 @@ def _options(context: Any) -> list[str]:
 
 
 def _nearest(typed: str, known: list[str], where: str) -> str:
-    near = get_close_matches(typed, dict.fromkeys(known), n=3, cutoff=0.5)
-    return f"did you mean {' or '.join(near)}?" if near else f"see {where} --help"
+    return did_you_mean(typed, dict.fromkeys(known)) or f"see {where} --help"

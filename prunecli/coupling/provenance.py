@@ -57,6 +57,7 @@ class Provenance:
     def __init__(self) -> None:
         self._events: list[_Event] = []
         self._begun = 0
+        self._heard = 0
         self._seen: set[tuple[str, str]] = set()
 
     def algebra(self, recording: Recording) -> Algebra:
@@ -76,6 +77,7 @@ class Provenance:
         """One call is done. What rearranges a single weight says nothing, and neither does what an earlier
         run has shown.
         """
+        self._heard += 1
         traced = [tensor for tensor in arguments if recording.is_traced(tensor)]
         weights = [tensor for tensor in traced if _is_weight(recording, tensor)]
         if len(weights) == len(traced):
@@ -92,9 +94,9 @@ class Provenance:
         self, recording: Recording, handler: Handler, func: Any, args: tuple[Any, ...], kwargs: dict[str, Any]
     ) -> Any:
         """Run ``handler``; its function is noted where none of its operators was (fused attention)."""
-        before = len(self._events)
+        before = self._heard
         result = handler(recording, func, args, kwargs)
-        if len(self._events) == before:
+        if self._heard == before:
             given = [t for t in tensors_in((*args, *kwargs.values())) if recording.is_traced(t)]
             made = [t for t in tensors_in(result) if not any(t is other for other in given)]
             if made and any(not _is_weight(recording, t) for t in given):

@@ -249,7 +249,7 @@ class TieRow:
 
 @dataclass(frozen=True, slots=True)
 class ExplainedGroup:
-    """Everything about one group. ``row`` is what an inspection says of it; ``uses`` are in order of execution.
+    """Everything about one group. ``row`` is what an inspection says of it; ``uses`` are in execution order.
 
     ``tied_by`` says where the size is tied to that of the groups in ``ties``; ``guards`` are facts that must
     still hold, ``patches`` attributes of modules that follow, both as formulas in the sizes of groups.
@@ -266,8 +266,8 @@ class ExplainedGroup:
 
 @dataclass(frozen=True)
 class Explanation:
-    """What goes together with ``name``: ``slices`` are the dimensions of the tensors it names, ``groups`` what
-    can be removed there.
+    """What goes together with ``name``: ``slices`` are the dimensions of the tensors it names, ``groups``
+    what can be removed there.
     """
 
     version: str

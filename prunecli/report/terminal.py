@@ -8,12 +8,12 @@ from __future__ import annotations
 from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
 
-from rich import box
 from rich.console import RenderableType
 from rich.table import Table
 from rich.text import Text
 
-from prunecli.report.model import GroupRow, Inspection, NetworkFacts, Proof, Report, Totals, Verification
+from prunecli.report.model import GroupRow, Inspection, Proof, Report, Totals, Verification
+from prunecli.report.tables import grid, heading, pairs, safe
 from prunecli.report.text import count, gist, one_line, seconds, shape, size, times
 
 # Longer lists are cut in the terminal; the JSON report is always complete.
@@ -26,7 +26,7 @@ def result(report: Report) -> tuple[RenderableType, ...]:
     source = report.checkpoint.name if report.checkpoint else "module"
     written = f" -> {report.output.name}" if report.output else ""
     return (
-        _heading(source + written, report.network),
+        heading(source + written, report.network),
         Text(),
         _totals(report),
         Text(),
@@ -40,7 +40,7 @@ def planned(report: Report) -> tuple[RenderableType, ...]:
     """A dry run: the same, said of a plan."""
     source = report.checkpoint.name if report.checkpoint else "module"
     return (
-        _heading(f"plan for {source} (nothing was written)", report.network),
+        heading(f"plan for {source} (nothing was written)", report.network),
         Text(),
         _totals(report),
         Text(),
@@ -62,7 +62,7 @@ def inspection(found: Inspection, groups: bool) -> tuple[RenderableType, ...]:
     if found.checkpoint:
         facts.insert(0, ("file", found.checkpoint.layout))
     facts += _unsupported(found.unsupported)
-    top = (_heading(source, found.network), Text(), _pairs(facts), Text())
+    top = (heading(source, found.network), Text(), pairs(facts), Text())
     if not groups:
         return *top, _layer_table(found)
     pinned = Counter(row.reason for row in found.pinned)
@@ -71,34 +71,29 @@ def inspection(found: Inspection, groups: bool) -> tuple[RenderableType, ...]:
 
 def verification(found: Verification) -> tuple[RenderableType, ...]:
     """One line per proof."""
-    table = _table("proof", "", ">error", ">limit", "detail")
+    table = grid("proof", "", ">error", ">limit", "detail")
     for proof in found.proofs:
         mark = Text("pass", style="green") if proof.passed else Text("FAIL", style="bold red")
         table.add_row(
-            _safe(proof.name), mark, _small(proof.error), _small(proof.tolerance), _safe(proof.detail)
+            safe(proof.name), mark, _small(proof.error), _small(proof.tolerance), safe(proof.detail)
         )
     facts = [("file", f"{size(found.output.bytes)}, sha256 {found.output.digest[:16]}...")]
     if found.changed_by:
         facts.append(("changed by", ", ".join(found.changed_by)))
-    return _heading(found.output.name, found.network), Text(), _pairs(facts), Text(), table
+    return heading(found.output.name, found.network), Text(), pairs(facts), Text(), table
 
 
 def listing(rows: Sequence[Mapping[str, str]]) -> RenderableType:
     """Names with what is known about them, one per line."""
     columns = [key for key in ("name", "summary", "source") if any(key in row for row in rows)]
-    table = _table(*columns) if len(columns) > 1 else Table(box=None, show_header=False, padding=0)
+    table = grid(*columns) if len(columns) > 1 else Table(box=None, show_header=False, padding=0)
     for row in rows:
-        table.add_row(*(_safe(row.get(key, "")) for key in columns))
+        table.add_row(*(safe(row.get(key, "")) for key in columns))
     return table
 
 
-def _heading(title: str, network: NetworkFacts) -> RenderableType:
-    line = Text(one_line(title), style="bold")
-    return line.append(f"   {one_line(network.spec)}", style="not bold dim") if network.spec else line
-
-
 def _totals(report: Report) -> RenderableType:
-    table = _table("", ">before", ">after", ">smaller")
+    table = grid("", ">before", ">after", ">smaller")
     before, after = report.before, report.after
     table.add_row("MACs", count(before.macs), count(after.macs), times(before.macs, after.macs))
     table.add_row("parameters", count(before.params), count(after.params), times(before.params, after.params))
@@ -117,7 +112,7 @@ def _facts(report: Report) -> RenderableType:
     spent = sorted(report.timings.items(), key=lambda item: -item[1])[:4]
     detail = ", ".join(f"{one_line(name)} {seconds(value)}" for name, value in spent)
     facts.append(("time", f"{seconds(sum(report.timings.values()))} ({detail})" if spent else "-"))
-    return _pairs(facts)
+    return pairs(facts)
 
 
 def _target_line(report: Report) -> str:
@@ -143,10 +138,10 @@ def _removed(groups: Iterable[GroupRow], most: int | None = MOST_ROWS) -> tuple[
     rows = [row for row in groups if row.status == "pruned"]
     if not rows:
         return ()
-    table = _table("pruned group", ">dense", ">kept", ">removed", "reaches")
+    table = grid("pruned group", ">dense", ">kept", ">removed", "reaches")
     for row in rows[:most]:
         share = f"{1 - row.kept / row.dense:.1%}"
-        table.add_row(_safe(row.name), str(row.dense), str(row.kept), share, _safe(_layers(row)))
+        table.add_row(safe(row.name), str(row.dense), str(row.kept), share, safe(_layers(row)))
     if most is not None and len(rows) > most:
         table.add_row(f"... and {len(rows) - most} more, in the report")
     return Text(), table
@@ -161,9 +156,9 @@ def _reasons(what: str, reasons: Counter[str]) -> tuple[RenderableType, ...]:
     """How often each reason applies, the most frequent first."""
     if not reasons:
         return ()
-    table = _table(f">{what}", "reason")
+    table = grid(f">{what}", "reason")
     for reason, number in reasons.most_common(MOST_REASONS):
-        table.add_row(str(number), _safe(reason))
+        table.add_row(str(number), safe(reason))
     if len(reasons) > MOST_REASONS:
         rest = sum(number for _, number in reasons.most_common()[MOST_REASONS:])
         table.add_row(str(rest), "other reasons, in the report")
@@ -171,11 +166,11 @@ def _reasons(what: str, reasons: Counter[str]) -> tuple[RenderableType, ...]:
 
 
 def _layer_table(found: Inspection) -> Table:
-    table = _table("layer", "type", "shape", ">params", ">MACs", ">zeros")
+    table = grid("layer", "type", "shape", ">params", ">MACs", ">zeros")
     for row in found.layers:
         table.add_row(
-            _safe(row.name or "(root)"),
-            _safe(row.type),
+            safe(row.name or "(root)"),
+            safe(row.type),
             shape(row.shape_before),
             count(row.params_before),
             count(row.macs_before),
@@ -185,11 +180,11 @@ def _layer_table(found: Inspection) -> Table:
 
 
 def _group_table(groups: Iterable[GroupRow]) -> Table:
-    table = _table("group", "kind", ">units", "reaches", "prunable")
+    table = grid("group", "kind", ">units", "reaches", "prunable")
     for row in groups:
         yes = "yes" if row.value_changing is None else f"yes; value-changing: {row.value_changing}"
         verdict = yes if row.status == "prunable" else f"no: {row.reason}"
-        table.add_row(_safe(row.name), _safe(row.kind), str(row.dense), _safe(_layers(row)), _safe(verdict))
+        table.add_row(safe(row.name), safe(row.kind), str(row.dense), safe(_layers(row)), safe(verdict))
     return table
 
 
@@ -211,30 +206,6 @@ def _size_line(totals: Totals, counter: str) -> str:
 
 def _input_words(name: str | None, dtype: str, sizes: tuple[int, ...]) -> str:
     return f"{name + ' ' if name else ''}{shape(sizes)} {dtype}"
-
-
-def _table(*headings: str) -> Table:
-    """A table without lines; a heading that starts with '>' is a column of numbers."""
-    table = Table(box=box.SIMPLE_HEAD, pad_edge=False, show_edge=False, header_style="bold", padding=(0, 1))
-    for heading in headings:
-        numbers = heading.startswith(">")
-        table.add_column(
-            heading.lstrip(">"), justify="right" if numbers else "left", no_wrap=numbers, overflow="fold"
-        )
-    return table
-
-
-def _pairs(pairs: Iterable[tuple[str, str]]) -> Table:
-    table = Table(box=None, show_header=False, pad_edge=False, padding=(0, 1))
-    table.add_column(style="bold", no_wrap=True)
-    table.add_column(overflow="fold")
-    for name, value in pairs:
-        table.add_row(name, _safe(value))
-    return table
-
-
-def _safe(value: str) -> Text:
-    return Text(one_line(value))
 
 
 def _small(value: float | None) -> str:

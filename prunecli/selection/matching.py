@@ -3,11 +3,10 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
-from difflib import get_close_matches
 from fnmatch import fnmatchcase
 
 from prunecli.coupling.space import Group, Space
-from prunecli.errors import UsageError
+from prunecli.errors import UsageError, did_you_mean
 
 
 def matching(space: Space, glob: str, option: str) -> list[Group]:
@@ -22,8 +21,7 @@ def matching(space: Space, glob: str, option: str) -> list[Group]:
         known = {layer_of(parameter) for parameter in space.axes} | set(space.axes)
         known |= {name for group in space.groups for name in (group.name, *_with_kind(group))}
         if not any(fnmatchcase(name, glob) for name in known):
-            near = get_close_matches(glob, sorted(known), n=3, cutoff=0.5)
-            hint = f"did you mean {' or '.join(near)}?" if near else "prune inspect --groups lists the names"
+            hint = did_you_mean(glob, known) or "prune inspect --groups lists the names"
             raise UsageError(f"{option} matches no layer and no group", hint)
     return found
 
