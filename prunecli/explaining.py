@@ -17,7 +17,7 @@ from prunecli.checkpoint.specs import Scalar
 from prunecli.clock import Clock
 from prunecli.coupling.axes import Axis, Concat, Fixed, Units, groups_in, size_of
 from prunecli.coupling.cost import Polynomial
-from prunecli.coupling.space import Group, Space, Use
+from prunecli.coupling.space import Bundle, Group, Space, Use
 from prunecli.errors import unknown_name
 from prunecli.measuring import traced_with_uses, unknown_operator_notes
 from prunecli.report.model import ExplainedGroup, Explanation, SliceRow, TieRow, UseRow
@@ -110,10 +110,7 @@ class _View:
         return next((slot.role for slot in slots if (slot.parameter, slot.dim) == (tensor, dim)), "tied")
 
     def explained(self, group: Group) -> ExplainedGroup:
-        bundle = next(
-            (b for b in self.space.bundles if any(member.group == group.name for member in b.members)), None
-        )
-        members = {member.group: member.stride for member in bundle.members} if bundle else {}
+        bundle = self._bundle_of(group)
         return ExplainedGroup(
             row=group_rows(self.space, None)[list(self.space.sizes).index(group.name)],
             slices=tuple(self._slices_with(group)),
@@ -121,11 +118,8 @@ class _View:
                 UseRow(use.operator, use.where, use.effect, use.times)
                 for use in self.uses.get(group.name, ())
             ),
-            ties=tuple(
-                TieRow(name, members[group.name], stride)
-                for name, stride in members.items()
-                if name != group.name
-            ),
+            widths=len(bundle.removals(self.space.sizes)) if bundle else 1,
+            ties=_ties(bundle, group.name) if bundle else (),
             tied_by=bundle.reason if bundle else None,
             guards=tuple(
                 f"{in_words(guard.left)} {guard.op} {in_words(guard.right)}, for {guard.where}"
@@ -134,6 +128,10 @@ class _View:
             ),
             patches=tuple(self._patches(group)),
         )
+
+    def _bundle_of(self, group: Group) -> Bundle | None:
+        members = ((bundle, member.group) for bundle in self.space.bundles for member in bundle.members)
+        return next((bundle for bundle, name in members if name == group.name), None)
 
     def _slices_with(self, group: Group) -> Iterable[SliceRow]:
         """Slots first, in order of execution; then what is cut besides."""
@@ -153,6 +151,11 @@ class _View:
                 index = "" if patch.index is None else f"[{patch.index}]"
                 now = patch.value.value(self.space.sizes)
                 yield f"{owner}{patch.attribute}{index} = {in_words(patch.value)} (now {now})"
+
+
+def _ties(bundle: Bundle, group: str) -> tuple[TieRow, ...]:
+    strides = {member.group: None if bundle.rungs else member.stride for member in bundle.members}
+    return tuple(TieRow(name, strides[group], stride) for name, stride in strides.items() if name != group)
 
 
 def axis_in_words(axis: Axis) -> str:

@@ -99,6 +99,7 @@ EXPLAINED = ExplainedGroup(
         UseRow("aten._unsafe_view", "layer1.0.attn", "passes", 2),
         UseRow("aten.transpose", "layer1.0.attn", "passes", 1),
     ),
+    widths=20,
     ties=(*(TieRow(name, 3, 1) for name in "abcd"), TieRow("e", 1, 2)),
     tied_by="chunks of equal size in layer1",
     guards=("2 x conv1 > 4, for forward",),

@@ -15,7 +15,9 @@ import prunecli
 from prunecli import Explanation, UsageError
 from prunecli.coupling.axes import Concat, Fixed, Product, Units
 from prunecli.coupling.cost import Polynomial
-from prunecli.explaining import axis_in_words, in_words
+from prunecli.coupling.space import Bundle, Member
+from prunecli.explaining import _ties, axis_in_words, in_words
+from prunecli.report.model import TieRow
 
 QUERY = "layers.0.attn.q_proj"
 OUT = f"units of {QUERY}:heads x units of {QUERY}:heads#2 x units of {QUERY}"
@@ -128,6 +130,12 @@ def test_ties_and_guards() -> None:
     assert [(row.tensor, row.axis) for row in group.slices][:1] == [
         ("both.weight", "units of both + units of both")
     ]
+
+
+def test_sizes_on_a_ladder_have_no_proportion() -> None:
+    ladder = Bundle((Member("x", 1), Member("y", 1)), "product", ((2, 1), (4, 2)))
+    assert _ties(ladder, "x") == (TieRow("y", None, None),)
+    assert _ties(Bundle((Member("x", 2), Member("y", 3))), "y") == (TieRow("x", 3, 2),)
 
 
 def test_a_tied_weight_is_named_where_it_is_cut() -> None:

@@ -31,7 +31,7 @@ def test_dimensions_then_groups_with_slices_and_operators() -> None:
     assert ["layer1.0.conv2.weight", "2", "3", "all", "stay"] in rows
     assert ["fc.weight", "0", "10", "all", "stay:", "the", "network's", "output"] in rows
     assert "group conv1" in lines
-    assert ["units", "64", "(channels)"] in rows
+    assert ["units", "64", "(channels),", "20", "possible", "sizes"] in rows
     assert ["conv1.weight", "0", "64", "[out:", "units", "of", "conv1]"] in rows
     assert ["layer1.0", "add", "x2", "joins", "axes", "of", "them"] in rows
     assert ["layer1.0.attn", "view", "x3,", "transpose", "passes", "them", "on"] in rows
@@ -49,6 +49,12 @@ def test_why_a_group_is_left_whole() -> None:
     rows = words(replace(explanation(), groups=(whole,)))
     assert ["prunable", "no:", "it", "is", "a", "head"] in rows
     assert ["steps", "chunks", "of", "equal", "size", "in", "layer1"] in rows
+
+
+def test_sizes_that_are_tied_by_more_than_a_proportion() -> None:
+    joint = replace(EXPLAINED, ties=(TieRow("heads", None, None), TieRow("dims", None, None)))
+    text = " ".join(" ".join(printed(replace(explanation(), groups=(joint,)))).split())
+    assert "tied to the sizes of heads, dims, by more than a proportion; chunks of equal size" in text
 
 
 def test_long_lists_are_cut_with_their_count() -> None:

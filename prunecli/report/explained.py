@@ -54,7 +54,8 @@ def _group(group: ExplainedGroup) -> Iterator[RenderableType]:
 
 def _facts(group: ExplainedGroup) -> Iterator[tuple[str, str]]:
     row = group.row
-    yield "units", f"{row.dense} ({row.kind})"
+    steps = f", {plural(group.widths, 'possible size')}" if 1 < group.widths < row.dense else ""
+    yield "units", f"{row.dense} ({row.kind}){steps}"
     yield "prunable", "yes" if row.status == "prunable" else f"no: {row.reason}"
     if row.value_changing is not None:
         yield "values", f"others change when a unit goes: {row.value_changing}"
@@ -68,12 +69,15 @@ def _facts(group: ExplainedGroup) -> Iterator[tuple[str, str]]:
 
 def _tied(ties: Sequence[TieRow]) -> str:
     """Groups that go in the same proportion together, the commonest proportion first."""
-    kinds: dict[tuple[int, int], list[str]] = {}
+    kinds: dict[tuple[int | None, int | None], list[str]] = {}
     for tie in ties:
         kinds.setdefault((tie.stride, tie.other), []).append(tie.group)
     words = []
     for (own, other), names in sorted(kinds.items(), key=lambda kind: -len(kind[1])):
         more = f" and {len(names) - 3} more" if len(names) > 3 else ""
+        if own is None:
+            words.append(f"to the sizes of {', '.join(names[:3])}{more}, by more than a proportion")
+            continue
         go = "go" if own > 1 else "goes"
         words.append(f"{own} of its units {go} with {other} of {', '.join(names[:3])}{more}")
     return "; ".join(words)

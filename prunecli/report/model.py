@@ -239,25 +239,27 @@ class UseRow:
 @dataclass(frozen=True, slots=True)
 class TieRow:
     """Another group whose size is tied: one step removes ``stride`` of the group explained and ``other`` of
-    ``group``.
+    ``group``; both are None where sizes are tied by more than a proportion.
     """
 
     group: str
-    stride: int
-    other: int
+    stride: int | None
+    other: int | None
 
 
 @dataclass(frozen=True, slots=True)
 class ExplainedGroup:
     """Everything about one group. ``row`` is what an inspection says of it; ``uses`` are in execution order.
 
-    ``tied_by`` says where the size is tied to that of the groups in ``ties``; ``guards`` are facts that must
-    still hold, ``patches`` attributes of modules that follow, both as formulas in the sizes of groups.
+    ``widths`` counts the sizes that it may have; ``tied_by`` says where its size is tied to those of the
+    groups in ``ties``. ``guards`` are facts that must still hold, ``patches`` attributes of modules that
+    follow, both as formulas in the sizes of groups.
     """
 
     row: GroupRow
     slices: tuple[SliceRow, ...]
     uses: tuple[UseRow, ...]
+    widths: int
     ties: tuple[TieRow, ...]
     tied_by: str | None
     guards: tuple[str, ...]
