@@ -9,7 +9,7 @@ import re
 import resource
 from collections import Counter
 from pathlib import Path
-from time import perf_counter
+from time import perf_counter, process_time
 from typing import Any
 
 import torch
@@ -59,9 +59,10 @@ def at_half(entry: Entry, counting: bool = True) -> dict[str, Any]:
         with_values(case.module)
         row |= {"params": sum(p.numel() for p in case.module.parameters()), "stage": "trace"}
         forget_peak()
-        loaded, began = resident(), perf_counter()
+        loaded, began, busy = resident(), perf_counter(), process_time()
         space = trace(rebuilt(case.module, all_tensors(case.module)), case.inputs)
-        row |= {"trace_s": round(perf_counter() - began, 3), "groups": len(space.groups), "stage": "choose"}
+        row |= {"trace_s": round(perf_counter() - began, 3), "trace_cpu_s": round(process_time() - busy, 3)}
+        row |= {"groups": len(space.groups), "stage": "choose"}
         row |= reach(case.module, space)
         tensors = {name: tensor.detach() for name, tensor in all_tensors(case.module).items()}
         began = perf_counter()

@@ -6,8 +6,8 @@ Nothing is downloaded. An ``Entry`` is a name and a function; building happens i
 from __future__ import annotations
 
 import warnings
-from collections.abc import Callable, Iterator
-from dataclasses import dataclass
+from collections.abc import Callable, Iterator, Mapping
+from dataclasses import dataclass, field
 from typing import Any
 
 import torch
@@ -32,12 +32,15 @@ class Case:
 
 @dataclass(frozen=True)
 class Entry:
-    """``arch`` is what ``--arch`` takes to build the same network, or None."""
+    """``arch`` and ``arguments`` are what ``--arch`` and ``--arch-arg`` take to build the same network; None
+    where there is no such name.
+    """
 
     group: str
     name: str
     build: Callable[[], Case]
     arch: str | None = None
+    arguments: Mapping[str, int] = field(default_factory=dict)
 
 
 def image(*shape: int) -> Tensor:
@@ -96,7 +99,7 @@ class Heads(nn.Module):
 def torchvision_case(name: str) -> Case:
     from torchvision import models
 
-    options: dict[str, Any] = {}
+    options: dict[str, Any] = dict(ARGUMENTS.get(name, {}))
     if name in ("googlenet", "inception_v3"):
         options["init_weights"] = False
     group = _torchvision_group(name)
@@ -107,9 +110,7 @@ def torchvision_case(name: str) -> Case:
         side = 320 if "320" in name else 300 if "300" in name else 256
         return Case(Heads(module), (image(3, side, side),))
     if group == VIDEO:
-        # Small clips where the network takes any size; the others check theirs.
-        any_size = not name.startswith(("mvit", "s3d"))
-        return Case(module, (image(3, *((8, 64, 64) if any_size else (16, 224, 224))),))
+        return Case(module, (image(3, *CLIPS.get(name.partition("_")[0], (8, 64, 64))),))
     if group == SEGMENTATION:
         return Case(module, (image(3, 256, 256),))
     keywords = models.get_model_weights(name).DEFAULT.transforms.keywords
@@ -127,11 +128,10 @@ def _torchvision_group(name: str) -> str:
 def timm_case(name: str) -> Case:
     import timm
 
-    options: dict[str, Any] = TIMM_OPTIONS.get(name, {})
-    module = timm.create_model(name, pretrained=False, **options)
-    size = module.pretrained_cfg.get("input_size", (3, 224, 224))
-    side = options.get("img_size", TIMM_SIDES.get(name))
-    return Case(module, (image(*(size if side is None else (size[0], side, side))),))
+    module = timm.create_model(name, pretrained=False, **ARGUMENTS.get(name, {}))
+    channels, height, width = module.pretrained_cfg.get("input_size", (3, 224, 224))
+    side = SIDES.get(name)
+    return Case(module, (image(channels, side or height, side or width),))
 
 
 def yolo_case(name: str) -> Case:
@@ -257,8 +257,18 @@ YOLO_CASES = (
     "yolo12n.yaml",
 )  # fmt: skip
 
-TIMM_OPTIONS: dict[str, dict[str, Any]] = {}
-TIMM_SIDES: dict[str, int] = {}
+CLIPS = {"mvit": (16, 224, 224), "s3d": (16, 224, 224)}
+"""Frames, height and width where a network does not take a clip of 8 x 64 x 64."""
+
+ARGUMENTS: dict[str, dict[str, int]] = {
+    "deepseek_vit_412m": {"depth": 4}, "gemma4_vit_167m": {"depth": 4}, "qwen3_vit_88m": {"depth": 4},
+}  # fmt: skip
+SIDES = {
+    "deepseek_vit_412m": 224, "gemma4_vit_167m": 192, "qwen3_vit_88m": 192, "csatv2": 256,
+    "naflexvit_base_patch16_gap": 192,
+}  # fmt: skip
+"""Smaller images than the default ones, and fewer layers, so that each network takes seconds."""
+
 TIMM_NAMES: tuple[str, ...] = (
     "beit_base_patch16_224", "beitv2_base_patch16_224", "botnet26t_256", "halonet26t",
     "lambda_resnet26t", "sebotnet33ts_256", "eca_halonext26ts", "haloregnetz_b", "bat_resnext26ts",
@@ -322,9 +332,11 @@ def entries() -> Iterator[Entry]:
             if name not in TOO_LARGE:
                 arch = f"torchvision:{name}"
                 group = _torchvision_group(name)
-                yield Entry(group, arch, lambda name=name: torchvision_case(name), arch)
+                arguments = ARGUMENTS.get(name, {})
+                yield Entry(group, arch, lambda name=name: torchvision_case(name), arch, arguments)
     for name in TIMM_NAMES:
-        yield Entry(TIMM, f"timm:{name}", lambda name=name: timm_case(name), f"timm:{name}")
+        arch = f"timm:{name}"
+        yield Entry(TIMM, arch, lambda name=name: timm_case(name), arch, ARGUMENTS.get(name, {}))
     for name in YOLO_CASES:
         yield Entry(YOLO, f"yolo:{name}", lambda name=name: yolo_case(name))
     for name, make in HF_CASES.items():

@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import pytest
 import torch
-from torch import nn
+from torch import Tensor, nn
 from tracing import Net, check, error, free, reason, slots
 
 from prunecli.coupling import trace
@@ -119,11 +121,31 @@ def test_positions_pass_through_a_kernel_of_one() -> None:
     assert space.macs.value({"a": 5}) == 2 * (4 * 5 + 4 * 5 + 2 * 5 + 5 * 3)
 
 
-@pytest.mark.parametrize("options", [{"kernel_size": 3, "padding": 1}, {"kernel_size": 1, "stride": 2}])
+@pytest.mark.parametrize("options", [{"kernel_size": 3}, {"kernel_size": 1, "stride": 2}])
 def test_positions_stay_where_a_kernel_looks_at_several(options: dict[str, int]) -> None:
     net = Net(
         lambda m, x: m.out(m.mix(m.a(x)[:, None]).squeeze(1)),
-        a=nn.Linear(4, 6), mix=nn.Conv1d(1, 1, **options), out=nn.Linear(6 // options.get("stride", 1), 3),
+        a=nn.Linear(4, 6), mix=nn.Conv1d(1, 1, **options), out=nn.Linear(4 if "stride" not in options else 3, 3),
     )  # fmt: skip
     space = trace(net, (torch.randn(2, 4),))
     assert reason(space, "a.weight") == "spatial positions"
+
+
+def test_a_kernel_that_slides_over_features_changes_values() -> None:
+    """ECA: a gate per channel from its neighbours, a convolution over the row of channels."""
+
+    def forward(m: Any, x: Tensor) -> Tensor:
+        h = m.stem(x)
+        gate = m.eca(h.mean((2, 3)).unsqueeze(1)).sigmoid()
+        result: Tensor = m.out(h * gate.view(x.shape[0], -1, 1, 1))
+        return result
+
+    net = Net(
+        forward, stem=nn.Conv2d(3, 8, 1), eca=nn.Conv1d(1, 1, 3, padding=1, bias=False),
+        out=nn.Conv2d(8, 2, 1),
+    )  # fmt: skip
+    space = check(net, 2, 3, 5, 5)
+    group = space.by_name["stem"]
+    assert free(space) == {"stem": 8} and group.value_changing == "a kernel slides over it"
+    assert error(net, space, torch.randn(2, 3, 5, 5), keep={"stem": [0, 3, 4, 7]}) > 1e-6
+    assert space.macs.value({"stem": 5}) == 2 * (25 * (3 * 5 + 5 * 2) + 3 * 5)

@@ -203,6 +203,16 @@ def test_pixel_unshuffle_and_unfold() -> None:
     assert check(unfold, 2, 3, 3, 3).axes["b.weight"][1] == Product((Units("a"), Fixed(4)))
 
 
+def test_fold_lays_kernel_positions_back() -> None:
+    """VOLO: a linear layer makes channels x kernel positions, which are summed where they overlap."""
+    net = Net(
+        lambda m, x: m.b(F.fold(m.a(x).transpose(1, 2), 3, 2)), a=nn.Linear(5, 24), b=nn.Conv2d(6, 2, 1)
+    )
+    space = check(net, 2, 4, 5)
+    assert space.axes["a.weight"][0] == Product((Units("a"), Fixed(4)))
+    assert space.unknown_operators == ()
+
+
 def test_channel_shuffle_as_one_operator() -> None:
     net = nn.Sequential(nn.Conv2d(3, 6, 1), nn.ChannelShuffle(2), nn.Conv2d(6, 2, 1))
     space = check(net, 2, 3, 4, 4)

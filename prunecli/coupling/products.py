@@ -14,6 +14,7 @@ from prunecli.coupling.operators import (
     KV_HEADS,
     QUERY_HEADS,
     REPEATED,
+    VALUE_CHANGING,
     Call,
     fixed_positions,
     register_operator,
@@ -59,16 +60,25 @@ def convolution(recording: Recording, call: Call) -> None:
 
 
 def _positions(recording: Recording, call: Call, inputs: Sequence[Node]) -> list[Node]:
-    """Positions of the output. A kernel of one that moves by one looks at each position alone: they pass."""
-    kernel, sizes = call.args[1].shape[2:], call.out.shape[call.out.dim() - len(inputs) :]
-    strides, paddings = (
-        list(given) if len(given) > 1 else list(given) * len(inputs) for given in call.args[3:5]
+    """Positions of the output. A kernel of one that moves by one looks at each position alone: they pass. One
+    that slides over a single row and keeps its length mixes each with its neighbours, whoever they are.
+    """
+    weight, transposed = call.args[1], call.args[6]
+    sizes = call.out.shape[call.out.dim() - len(inputs) :]
+    strides, paddings, dilations = (
+        list(given) * (len(inputs) if len(given) == 1 else 1) for given in call.args[3:6]
     )
-    alone = [k == s == 1 and p == 0 for k, s, p in zip(kernel, strides, paddings, strict=True)]
-    return [
-        normal(node) if passes and node.size == size else fixed_positions(recording, node, size)
-        for node, size, passes in zip(inputs, sizes, alone, strict=True)
-    ]
+    row = tuple(weight.shape[:2]) == (1, 1) and len(inputs) == 1 and not transposed
+    result = []
+    for dim, node in enumerate(inputs):
+        reach, padding = (weight.shape[2 + dim] - 1) * dilations[dim], paddings[dim]
+        if strides[dim] != 1 or reach != 2 * padding or not (row or reach == 0):
+            result.append(fixed_positions(recording, node, sizes[dim]))
+            continue
+        if reach:
+            recording.algebra.mark(node, VALUE_CHANGING, "a kernel slides over it")
+        result.append(normal(node))
+    return result
 
 
 def _mark_groups(recording: Recording, group: Node, out_per_group: int, in_per_group: int) -> None:

@@ -248,6 +248,18 @@ def im2col(recording: Recording, call: Call) -> None:
     )
 
 
+@register_operator("aten.col2im")
+def col2im(recording: Recording, call: Call) -> None:
+    """The reverse: channels x kernel positions are laid back into an image."""
+    axes = recording.axes(call.args[0])
+    pair = recording.algebra.factor(axes[-2], axes[-2].size // prod(call.args[2]))
+    for node in (axes[-1], axes[-2] if pair is None else pair[1]):
+        recording.algebra.pin(node, "kernel positions")
+    channel = fixed(call.out.shape[-3], "kernel positions") if pair is None else pair[0]
+    tail = [fixed(size, "spatial positions") for size in call.out.shape[-2:]]
+    recording.set_axes(call.out, [*axes[:-2], normal(channel), *tail])
+
+
 @register_operator("aten.glu")
 def glu(recording: Recording, call: Call) -> None:
     """The two halves are multiplied index by index, so they lose the same indices."""
