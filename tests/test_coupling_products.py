@@ -125,7 +125,7 @@ def test_positions_pass_through_a_kernel_of_one() -> None:
 def test_positions_stay_where_a_kernel_looks_at_several(options: dict[str, int]) -> None:
     net = Net(
         lambda m, x: m.out(m.mix(m.a(x)[:, None]).squeeze(1)),
-        a=nn.Linear(4, 6), mix=nn.Conv1d(1, 1, **options), out=nn.Linear(4 if "stride" not in options else 3, 3),
+        a=nn.Linear(4, 6), mix=nn.Conv1d(1, 1, **options), out=nn.Linear(3 if "stride" in options else 4, 3),
     )  # fmt: skip
     space = trace(net, (torch.randn(2, 4),))
     assert reason(space, "a.weight") == "spatial positions"
