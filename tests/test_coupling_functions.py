@@ -167,3 +167,12 @@ def test_a_scale_by_an_attribute_that_names_an_axis_changes_values() -> None:
     assert patches(space, "") == {("w", None): 3}
     loose = Net(lambda m, x: m.b(m.a(x) * m.w**-0.5), a=nn.Linear(4, 6), b=nn.Linear(6, 3), w=6)
     assert check(loose, 2, 4).by_name["a"].value_changing is None
+
+
+def test_a_number_to_the_power_of_a_tensor() -> None:
+    """A position code: the base keeps its value, everything else goes on."""
+    net = Net(
+        lambda m, x: m.b(m.a(x) * (m.base ** (torch.arange(2.0) / 2)).sum()),
+        a=nn.Linear(4, 6), b=nn.Linear(6, 2), base=10,
+    )  # fmt: skip
+    assert free(check(net, 2, 4)) == {"a": 6}

@@ -202,6 +202,9 @@ class TracedInt(int):
         return int.__rtruediv__(int(self), other)
 
     def __pow__(self, other: Any, modulus: Any = None) -> Any:
+        if not isinstance(other, (int, float)):
+            self.log.fix(self, "as the base of a tensor's power")
+            return NotImplemented
         if isinstance(other, float) or other < 0:
             self.log.scales(self)
         else:
