@@ -19,7 +19,7 @@ from prunecli.coupling import Space
 from prunecli.errors import UsageError
 from prunecli.measuring import counted, totals, traced, unknown_operator_notes
 from prunecli.plan import Plan
-from prunecli.pruning import Pruning, Result, freed_by, planned
+from prunecli.pruning import Pruning, Result, freed_by, planned, traced_for
 from prunecli.report.model import Inspection
 from prunecli.report.rows import group_rows, layer_rows, pinned_rows
 from prunecli.selection import Asked, Choice, Limits, Target, choose
@@ -103,8 +103,8 @@ def prune(
             }  # fmt: skip
             options |= {} if asked is None else {asked.kind: asked.value}
             otherwise = "groups" if plan is None else "plan"
-            free = singled.frees if plan is None else freed_by(plan)
-            run = Pruning(dense, free, select, asked, otherwise, tolerance, options, clock, target_device)
+            trace = traced_for(singled) if plan is None else lambda dense: traced(dense, freed_by(plan))
+            run = Pruning(dense, trace, select, asked, otherwise, tolerance, options, clock, target_device)
             return run.result()
 
 

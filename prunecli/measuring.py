@@ -20,12 +20,14 @@ from prunecli.report.model import Totals
 from prunecli.subjects import Dense
 
 
-def traced(dense: Dense, free: Callable[[Group], bool] = never) -> Space:
-    """The space of ``dense``; ``free`` as for :func:`prunecli.coupling.trace`. Raises ``InputError`` where
-    forward does not run on the inputs.
+def traced(
+    dense: Dense, free: Callable[[Group], bool] = never, held: Mapping[str, str] | None = None
+) -> Space:
+    """The space of ``dense``; ``free`` and ``held`` as for :func:`prunecli.coupling.trace`. Raises
+    ``InputError`` where forward does not run on the inputs.
     """
     with _forward_errors(dense):
-        return trace(_copy(dense), input_room.make(dense.specs), free=free)
+        return trace(_copy(dense), input_room.make(dense.specs), free=free, held=held)
 
 
 def traced_with_uses(dense: Dense) -> tuple[Space, Mapping[str, tuple[Use, ...]]]:

@@ -29,7 +29,8 @@ from prunecli.plan import Plan
 from prunecli.proofs import FORWARD_ERRORS, Subject, evidence, patches_for, pruned, relative_error
 from prunecli.report.model import Goal, Output, Proof, Report, Totals
 from prunecli.report.rows import group_rows, layer_rows, pinned_rows
-from prunecli.selection import Choice, Target
+from prunecli.selection import Asked, Choice, Target
+from prunecli.selection.singled import held_for_heads
 from prunecli.subjects import MODULE, Dense
 from prunecli.surgery import cut
 
@@ -93,6 +94,19 @@ class Result:
         return reload_proof(path, specs, expected, self._dense.given_arch)
 
 
+def traced_for(asked: Asked) -> Callable[[Dense], Space]:
+    """The trace that frees what ``asked`` names; again with head sizes held, where they and the number of
+    heads could shrink only jointly.
+    """
+
+    def trace(dense: Dense) -> Space:
+        space = traced(dense, asked.frees)
+        held = held_for_heads(asked, space)
+        return traced(dense, asked.frees, held) if held else space
+
+    return trace
+
+
 def freed_by(plan: Plan) -> Callable[[Group], bool]:
     """The groups that ``plan`` cuts, whatever their kind."""
     return lambda group: group.name in plan.keep
@@ -120,12 +134,12 @@ def planned(space: Space, tensors: Mapping[str, Tensor], plan: Plan) -> Choice:
 class Pruning:
     """One run: trace, choose, cut, count, prove; groups that fail a proof are frozen and the rest goes on.
 
-    ``free`` says which groups of a kind that is left whole may be cut all the same; ``otherwise`` is the kind
-    of the report's target where ``asked`` is None.
+    ``trace`` gives the space, ``select`` what to keep of it; ``otherwise`` is the kind of the report's target
+    where ``asked`` is None.
     """
 
     dense: Dense
-    free: Callable[[Group], bool]
+    trace: Callable[[Dense], Space]
     select: Callable[[Space, Mapping[str, Tensor]], Choice]
     asked: Target | None
     otherwise: str
@@ -138,7 +152,7 @@ class Pruning:
         dense = self.dense
         tensors = {name: tensor.detach().cpu() for name, tensor in dense.tensors.items()}
         with self.clock.stage("trace"):
-            space = traced(dense, self.free)
+            space = self.trace(dense)
         on_device = {name: tensor.to(self.device) for name, tensor in tensors.items()}
         with self.clock.stage("count"):
             before = counted(dense, dense.module, space)

@@ -65,3 +65,21 @@ def build(layers: int = 2, w: int = 16, q: int = 8, kv: int = 4, d: int = 6) -> 
 def attention_parameters(w: int, q: int, kv: int, d: int) -> int:
     """Elements of one attention layer's weights and biases."""
     return (q + 2 * kv) * d * (w + 1) + (q * d + 1) * w
+
+
+class TiedHeads(nn.Module):
+    """Attention that views its own width as heads x size, as most vision transformers do."""
+
+    def __init__(self, heads: int = 4, size: int = 6) -> None:
+        super().__init__()
+        self.num_heads = heads
+        self.stem, self.qkv = nn.Linear(6, heads * size), nn.Linear(heads * size, 3 * heads * size)
+        self.out, self.last = nn.Linear(heads * size, heads * size), nn.Linear(heads * size, 3)
+
+    def forward(self, x: Tensor) -> Tensor:
+        x = self.stem(x)
+        batch, tokens, width = x.shape
+        shape = (batch, tokens, 3, self.num_heads, width // self.num_heads)
+        q, k, v = self.qkv(x).reshape(shape).permute(2, 0, 3, 1, 4)
+        mixed = ((q @ k.transpose(-2, -1)).softmax(-1) @ v).transpose(1, 2)
+        return self.last(x + self.out(mixed.reshape(batch, tokens, width)))

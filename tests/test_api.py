@@ -393,6 +393,24 @@ def test_only_some_heads_and_one_layer_of_its_own() -> None:
     assert reasons["layers.1.attn.v_proj"] == "kept whole by --ratio-for layers.1.attn.v_proj=0"
 
 
+@pytest.mark.parametrize("ratios", [{"heads": 0.5}, {"ratio_for": {"qkv:heads": 0.5}}])
+def test_a_width_tied_to_heads_follows_them_and_the_size_of_a_head_stays(ratios: dict[str, Any]) -> None:
+    """heads x size == width: of the three, only the size of a head can stay."""
+    torch.manual_seed(0)
+    net = gqa.TiedHeads(heads=4, size=6).eval()
+    result = prunecli.prune(net, example_inputs=torch.zeros(2, 5, 6), **ratios)
+    assert (result.model.num_heads, result.model.stem.out_features) == (2, 12)
+    assert result.model.qkv.weight.shape == (36, 12)
+    assert result.model(torch.zeros(2, 5, 6)).shape == (2, 5, 3)
+    reasons = {row.name: row.reason for row in result.report.groups if row.status == "whole"}
+    assert reasons == {
+        "qkv": "the number of heads in 'qkv:heads' has a ratio of its own, and its size is tied to it"
+    }
+    assert any("the sizes of 'stem' are tied to it and follow" in note for note in result.report.notes)
+    again = prunecli.prune(net, example_inputs=torch.zeros(2, 5, 6), plan=result.plan)
+    assert same_tensors(again.model.state_dict(), result.model.state_dict())
+
+
 def test_group_counts_go_when_a_glob_spells_them() -> None:
     torch.manual_seed(0)
     net = nn.Sequential(

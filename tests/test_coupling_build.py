@@ -7,6 +7,7 @@ from collections import Counter
 from dataclasses import dataclass
 from functools import cache
 
+import gqa
 import pytest
 import torch
 import torchvision
@@ -15,7 +16,7 @@ from tracing import Net, check, example, free, half, reason, space_of, subject
 
 from prunecli.counting import count
 from prunecli.coupling import trace
-from prunecli.coupling.space import Space
+from prunecli.coupling.space import Group, Space
 from prunecli.networks import build
 from prunecli.proofs import pruned
 from prunecli.surgery import cut
@@ -182,3 +183,15 @@ def test_the_cost_of_what_is_not_a_product_has_its_own_formula() -> None:
         assert space.macs.value({"stem": a, "mix": b}) == products + others
     counted = count(net, (example(1, 3, 4, 4),))
     assert counted.total == space.macs.value(space.sizes)
+
+
+def test_a_group_that_is_held_is_a_constant_for_those_tied_to_it() -> None:
+    def is_head(group: Group) -> bool:
+        return group.kind == "heads"
+
+    inputs = (torch.zeros(2, 5, 6),)
+    (ladder,) = (b for b in trace(gqa.TiedHeads(4, 6).eval(), inputs, free=is_head).bundles if b.rungs)
+    assert {member.group for member in ladder.members} == {"stem", "qkv:heads", "qkv"}
+    space = trace(gqa.TiedHeads(4, 6).eval(), inputs, free=is_head, held={"qkv": "as asked"})
+    assert space.by_name["qkv"].frozen == "as asked"
+    assert [{m.group: m.stride for m in b.members} for b in space.bundles] == [{"stem": 6, "qkv:heads": 1}]

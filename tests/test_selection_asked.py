@@ -64,3 +64,15 @@ def test_limits_on_every_group_hold_for_single_ones() -> None:
     with pytest.raises(UsageError, match=r"--heads 0\.6 is more than --max-ratio 0\.5") as caught:
         Asked(heads=0.6).check(Limits(max_ratio=0.5), SCHEMES["global"])
     assert caught.value.hint == "--max-ratio 0.6"
+
+
+def test_the_ratio_of_a_group_of_a_kind_is_that_of_a_glob_or_of_heads() -> None:
+    slots = (Slot("attn.q.weight", 0, "out"),)
+    heads = Group("attn.q:heads", 4, slots, "heads")
+    groups = Group("conv:groups", 4, slots, "convolution groups")
+    asked = Asked(heads=0.5, ratio_for={"*.k:heads": 0.25, "*:groups": 0.75, "*": 0.1})
+    assert asked.ratio_of(heads) == 0.5
+    assert asked.ratio_of(groups) == 0.75
+    assert Asked(heads=0.5, ratio_for={"*.q:heads": 0.0}).ratio_of(heads) == 0.0
+    assert Asked(heads=0.5, ignore=("attn.q",)).ratio_of(heads) is None
+    assert Asked(ratio_for={"*": 0.5}).ratio_of(heads) is None

@@ -10,7 +10,7 @@ from spaces import attention, chain, residual
 from prunecli.coupling.space import Bundle, Member, PinnedDim, Space
 from prunecli.errors import ImpossibleError, UsageError
 from prunecli.selection import Asked
-from prunecli.selection.singled import Own, singled
+from prunecli.selection.singled import Own, held_for_heads, singled
 
 
 def reasons(space: Space) -> dict[str, str]:
@@ -72,6 +72,17 @@ def test_heads_are_every_group_of_heads_and_a_glob_overrules() -> None:
             singled(left, space, alone=False)
     with pytest.raises(ImpossibleError, match="no attention heads were found"):
         singled(Asked(heads=0.5), residual().space(), alone=False)
+
+
+def test_head_sizes_are_held_where_they_and_heads_shrink_only_jointly() -> None:
+    space = attention(heads=4, head_dim=6, frozen_heads=False).space()
+    members = tuple(Member(name, 1) for name in ("width", "qkv:heads", "head_dim"))
+    joint = replace(space, bundles=(Bundle(members, "product", ((5, 1, 1), (10, 2, 1))),))
+    for asked in (Asked(heads=0.5), Asked(ratio_for={"*:heads": 0.5})):
+        assert set(held_for_heads(asked, joint)) == {"head_dim"}
+        assert held_for_heads(asked, space) == {}
+    for asked in (Asked(only=("*:heads",)), Asked(ratio_for={"width": 0.5}), Asked()):
+        assert held_for_heads(asked, joint) == {}
 
 
 def test_a_layer_that_has_no_units_of_its_own_says_why() -> None:

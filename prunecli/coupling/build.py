@@ -45,7 +45,11 @@ def never(group: Group) -> bool:
 
 
 def trace(
-    module: nn.Module, inputs: Inputs | Sequence[Any], *, free: Callable[[Group], bool] = never
+    module: nn.Module,
+    inputs: Inputs | Sequence[Any],
+    *,
+    free: Callable[[Group], bool] = never,
+    held: Mapping[str, str] | None = None,
 ) -> Space:
     """The ``Space`` of ``module``, learnt from one run on ``inputs`` (a sequence is positional ones; only
     shapes and types of the tensors count).
@@ -53,9 +57,10 @@ def trace(
     The module is not changed and nothing is computed; its parameters may be on the meta device. Where
     forward looks at values, it runs on real zeros instead. Parameters that only train mode reaches
     (auxiliary heads) are traced in train mode as well. Heads, group counts and their like are frozen unless
-    ``free`` says otherwise of the group. Raises whatever forward raises on such inputs.
+    ``free`` says otherwise of the group; groups in ``held`` are frozen for the reason given there, and what
+    is tied to them finds its sizes without them. Raises whatever forward raises on such inputs.
     """
-    return _recorded(module, inputs, Recording(), free).space()
+    return _recorded(module, inputs, Recording(), free, held or {}).space()
 
 
 def trace_with_uses(
@@ -65,13 +70,17 @@ def trace_with_uses(
     module the pin was met.
     """
     provenance = Provenance()
-    builder = _recorded(module, inputs, Recording(provenance), free)
+    builder = _recorded(module, inputs, Recording(provenance), free, {})
     space = builder.space()
     return space, provenance.uses(builder.names)
 
 
 def _recorded(
-    module: nn.Module, inputs: Inputs | Sequence[Any], recording: Recording, free: Callable[[Group], bool]
+    module: nn.Module,
+    inputs: Inputs | Sequence[Any],
+    recording: Recording,
+    free: Callable[[Group], bool],
+    held: Mapping[str, str],
 ) -> _Builder:
     inputs = Inputs.of(inputs)
     with torch.random.fork_rng(devices=[]):
@@ -79,7 +88,7 @@ def _recorded(
         unused = [name for name, _ in module.named_parameters() if name not in recording.used]
         if unused and not module.training:
             _record_training(module, inputs, recording)
-    return _Builder(module, recording, free)
+    return _Builder(module, recording, free, held)
 
 
 def _record(module: nn.Module, inputs: Inputs, recording: Recording, counting: bool = True) -> None:
@@ -111,8 +120,15 @@ def _record_training(module: nn.Module, inputs: Inputs, recording: Recording) ->
 
 
 class _Builder:
-    def __init__(self, module: nn.Module, recording: Recording, free: Callable[[Group], bool]) -> None:
+    def __init__(
+        self,
+        module: nn.Module,
+        recording: Recording,
+        free: Callable[[Group], bool],
+        held: Mapping[str, str],
+    ) -> None:
         self.free = free
+        self.held = held
         self.module = module
         self.recording = recording
         self.names: dict[int, str] = {}
@@ -224,7 +240,9 @@ class _Builder:
             kind, marks = _kind(atom), atom.marks or {}
             frozen = f"{marks[kind]}; {FROZEN_KINDS[kind]}" if kind in FROZEN_KINDS else None
             group = Group(name, atom.size, tuple(self.slots[name]), kind, frozen, marks.get(VALUE_CHANGING))
-            result.append(replace(group, frozen=None) if frozen and self.free(group) else group)
+            if frozen and self.free(group):
+                frozen = None
+            result.append(replace(group, frozen=frozen or self.held.get(name)))
         return result
 
     def axis(self, node: Node) -> Axis:

@@ -68,6 +68,13 @@ class Asked:
         asking = (*self.only, *(glob for glob, ratio in self.ratio_for.items() if ratio > 0))
         return any(is_meant_by_kind(group, glob) for glob in asking)
 
+    def ratio_of(self, group: Group) -> float | None:
+        """The ratio that an option gives to ``group`` of a kind that is left whole by default."""
+        for glob, ratio in self.ratio_for.items():
+            if is_meant_by_kind(group, glob):
+                return ratio
+        return self.heads if group.kind in HEAD_KINDS and self.frees(group) else None
+
     def check(self, limits: Limits, scheme: Scheme) -> None:
         """Raise ``UsageError`` for a ratio that the limits on every group forbid."""
         for option, ratio in self.ratios.items():

@@ -80,6 +80,23 @@ def singled(asked: Asked, space: Space, *, alone: bool) -> Singled:
     return Singled(left, own, _multiples(asked, space), tuple(notes))
 
 
+def held_for_heads(asked: Asked, space: Space) -> dict[str, str]:
+    """Head dimensions to hold, with the reason, so that heads with a ratio of their own can lose it.
+
+    Where ``C == heads * head_dim`` ties all three, they shrink only jointly, in few steps; with the size of a
+    head held, ``C`` follows the heads in proportion.
+    """
+    ratios = {group.name: asked.ratio_of(group) for group in space.groups if group.kind in HEAD_KINDS}
+    held: dict[str, str] = {}
+    for bundle in space.bundles if any(ratios.values()) else ():
+        heads = [member.group for member in bundle.members if ratios.get(member.group)]
+        if bundle.rungs and heads:
+            reason = f"the number of heads in '{heads[0]}' has a ratio of its own, and its size is tied to it"
+            names = (member.group for member in bundle.members)
+            held |= {name: reason for name in names if space.by_name[name].kind == "head dimension"}
+    return held
+
+
 def _left_whole(asked: Asked, space: Space) -> tuple[dict[str, str], list[str]]:
     """Groups that ``--ignore`` and ``--only`` leave whole, and notes on globs that say nothing."""
     reasons: dict[str, str] = {}
