@@ -45,6 +45,8 @@ def _copied(module: nn.Module, memo: dict[int, Any]) -> Any:
     if id(module) in memo:
         return memo[id(module)]
     kind = type(module)
+    if isinstance(module, torch.jit.ScriptModule):
+        return _copied_script(module, memo)
     if kind.__reduce_ex__ is not object.__reduce_ex__ or hasattr(kind, "__deepcopy__"):
         return copy.deepcopy(module, memo)
     new = memo[id(module)] = kind.__new__(kind)
@@ -52,6 +54,16 @@ def _copied(module: nn.Module, memo: dict[int, Any]) -> Any:
     for name, value in state.items():
         state[name] = _copied_attribute(name, value, memo)
     new.__setstate__(state)  # type: ignore[no-untyped-call]
+    return new
+
+
+def _copied_script(module: nn.Module, memo: dict[int, Any]) -> nn.Module:
+    """TorchScript copies its own tensors; ours are then set in their place."""
+    new: nn.Module = copy.deepcopy(module)
+    for child, twin in zip(module.modules(), new.modules(), strict=True):
+        for name, tensor in (*child.named_parameters(recurse=False), *child.named_buffers(recurse=False)):
+            setattr(twin, name, memo[id(tensor)])
+    memo[id(module)] = new
     return new
 
 

@@ -1,8 +1,8 @@
 """MACs as fvcore counts them: one multiply-add is 1.
 
-fvcore is the reported counter, with a handler for attention, which it skips. Where it cannot trace a
-network, torch's ``FlopCounterMode`` stands in, halved (it counts 2 per multiply-add), and the caller adds
-what that leaves out; ``Count.counter`` says which.
+fvcore is the reported counter, with handles for what it skips (attention, recurrent layers). Where it cannot
+trace a network, torch's ``FlopCounterMode`` stands in, halved (it counts 2 per multiply-add), and the caller
+adds what that leaves out; ``Count.counter`` says which.
 """
 
 from __future__ import annotations
@@ -12,13 +12,13 @@ import warnings
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
-from math import prod
 from typing import Any, Literal
 
 import torch
 from torch import Tensor, nn
 
 from prunecli.coupling.recording import outputs_in
+from prunecli.handles import HANDLES
 from prunecli.inputs import Inputs
 
 
@@ -60,7 +60,7 @@ def count(module: nn.Module, inputs: Inputs | Sequence[Any], left_out: int = 0) 
         warnings.simplefilter("ignore")
         try:
             return _by_fvcore(module, Inputs.of(inputs))
-        except (RuntimeError, TypeError, ValueError, AttributeError, NotImplementedError):
+        except (RuntimeError, TypeError, ValueError, AttributeError, LookupError, NotImplementedError):
             return _by_torch(module, Inputs.of(inputs), left_out)
 
 
@@ -68,7 +68,8 @@ def _by_fvcore(module: nn.Module, inputs: Inputs) -> Count:
     from fvcore.nn import FlopCountAnalysis
 
     analysis = FlopCountAnalysis(_Flat(module, inputs).eval(), tuple(inputs.tensors))
-    analysis.set_op_handle("aten::scaled_dot_product_attention", _attention)
+    for operator, handle in HANDLES.items():
+        analysis.set_op_handle(operator, handle)
     analysis.unsupported_ops_warnings(False).uncalled_modules_warnings(False).tracer_warnings("none")
     by_module = {
         name.removeprefix(_INSIDE).removeprefix("."): int(macs)
@@ -79,16 +80,12 @@ def _by_fvcore(module: nn.Module, inputs: Inputs) -> Count:
     return Count(int(analysis.total()), by_module, "fvcore", unsupported)
 
 
-def _attention(inputs: list[Any], outputs: list[Any]) -> int:
-    """``[..., L, E] x [..., S, E]`` and ``[..., L, S] x [..., S, Ev]``: batch x L x S x (E + Ev)."""
-    query, key, value = (item.type().sizes() for item in inputs[:3])
-    return int(prod(query[:-2]) * query[-2] * key[-2] * (query[-1] + value[-1]))
-
-
 def _by_torch(module: nn.Module, inputs: Inputs, left_out: int) -> Count:
     from torch.utils.flop_counter import FlopCounterMode
 
-    with torch.no_grad(), FlopCounterMode(display=False) as counter:
+    # Fused recurrent layers hide their products from it.
+    fused = torch.backends.mkldnn.flags(enabled=False)
+    with torch.no_grad(), fused, FlopCounterMode(display=False) as counter:
         inputs.run(module)
     root = type(module).__name__
     by_module = {

@@ -65,12 +65,11 @@ def open_dense(
 def _require_followable(module: nn.Module) -> None:
     if not any(True for _ in module.parameters()):
         raise InputError("the network has no parameters")
-    for path, child in module.named_modules():
-        if isinstance(child, torch.jit.ScriptModule):
-            where = f"submodule '{path}'" if path else "the network"
-            raise InputError(
-                f"{where} is TorchScript, which cannot be resized", "give the nn.Module it came from"
-            )
+    if isinstance(module, torch.jit.ScriptModule):
+        raise InputError(
+            "the network is TorchScript, which cannot be resized", "give the nn.Module it came from"
+        )
+    for child in module.modules():
         if isinstance(child, (nn.DataParallel, nn.parallel.DistributedDataParallel)):
             raise InputError(f"the network is wrapped in {type(child).__name__}", "give model.module")
 

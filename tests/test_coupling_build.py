@@ -42,8 +42,8 @@ NETWORKS = {
     "swin_t": Expected(40, {1: 12, 3: 3, 7: 1}, {"heads": 12}, 4),
     # 3 convolutions, 9 inception blocks of 6, and two auxiliary heads of 2 that exist only in train mode.
     "googlenet": Expected(61, {1: 61}, {}, 0),
-    # 12 hidden layers; 12 head sizes that go with the stream; 12 head counts.
-    "vit_b_16": Expected(37, {1: 12, 13: 1}, {"heads": 12}, 13),
+    # 12 hidden layers; 12 head sizes (q and k) and 12 (v) that go with the stream; 12 head counts.
+    "vit_b_16": Expected(49, {1: 12, 25: 1}, {"heads": 12}, 13),
 }
 
 

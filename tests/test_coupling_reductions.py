@@ -2,11 +2,27 @@
 
 from __future__ import annotations
 
+import warnings
+
 import pytest
 import torch
 from torch import Tensor, nn
 from torch.nn import functional as F  # noqa: N812
-from tracing import Net, check, error, example, free, reason, slots, space_of
+from torch.nn.utils import parametrizations
+from tracing import (
+    Net,
+    check,
+    check_macs,
+    error,
+    example,
+    free,
+    group_of,
+    half,
+    reason,
+    slots,
+    space_of,
+    subject,
+)  # fmt: skip
 
 
 def test_batch_norm_holds_statistics_but_scores_none_of_them() -> None:
@@ -119,3 +135,106 @@ def test_a_standardised_weight_averages_over_its_inputs() -> None:
     space = check(net, 2, 3, 6, 6)
     assert space.by_name["a"].value_changing == "batch statistics average over it"
     assert space.by_name["b"].value_changing is None
+
+
+REPARAMETRISED = {
+    "weight norm": parametrizations.weight_norm,
+    "weight norm by hooks": nn.utils.weight_norm,
+    "weight norm of everything": lambda layer: parametrizations.weight_norm(layer, dim=None),
+    "spectral norm": parametrizations.spectral_norm,
+    "spectral norm by hooks": nn.utils.spectral_norm,
+}
+
+
+def reparametrised(name: str, layer: nn.Module) -> nn.Module:
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        return REPARAMETRISED[name](layer)  # type: ignore[no-any-return]
+
+
+@pytest.mark.parametrize("name", REPARAMETRISED)
+@pytest.mark.parametrize("kind", ["linear", "convolution", "transposed"])
+def test_weights_made_of_others(name: str, kind: str) -> None:
+    """The weight is made anew in every forward, of parameters that are cut in its place."""
+    layers, shape = {
+        "linear": ((nn.Linear(4, 8), nn.Linear(8, 6), nn.Linear(6, 3)), (2, 4)),
+        "convolution": ((nn.Conv1d(4, 8, 1), nn.Conv1d(8, 6, 3), nn.Conv1d(6, 3, 1)), (2, 4, 5)),
+        "transposed": ((nn.Conv1d(4, 8, 1), nn.ConvTranspose1d(8, 6, 3), nn.Conv1d(6, 3, 1)), (2, 4, 5)),
+    }[kind]
+    net = nn.Sequential(layers[0], nn.ReLU(), reparametrised(name, layers[1]), nn.ReLU(), layers[2]).eval()
+    space = check(net, *shape)
+    assert sorted(free(space).values()) == [6, 8]
+    assert not space.unknown_operators
+    check_macs(net, space, example(*shape))
+    # What is divided by a length over units that go is not what it was.
+    assert any(group.value_changing for group in space.groups)
+    case = subject(net, space, example(*shape))
+    if "everything" not in name:
+        assert case.error(half(space)) < 1e-9, "but it is what it would be with their parameters at zero"
+
+
+def test_a_direction_has_its_length_elsewhere() -> None:
+    """The rows of a weight-normed layer are scored and silenced by their lengths alone; all are cut."""
+    net = nn.Sequential(
+        nn.Linear(4, 8), nn.ReLU(), parametrizations.weight_norm(nn.Linear(8, 6)), nn.Linear(6, 3)
+    )
+    space = check(net, 2, 4)
+    direction, length = ("2.parametrizations.weight.original1", "2.parametrizations.weight.original0")
+    group = group_of(space, length, 0)
+    assert (direction, 0) not in slots(group)
+    assert space.axes[direction][0] == space.axes[length][0]
+    assert next(slot.role for slot in group.slots if slot.parameter == length) == "out"
+
+
+def test_an_orthogonal_weight_keeps_its_parameters() -> None:
+    net = nn.Sequential(
+        nn.Linear(4, 8),
+        nn.ReLU(),
+        parametrizations.orthogonal(nn.Linear(8, 6)),
+        nn.ReLU(),
+        nn.Linear(6, 5),
+        nn.Linear(5, 2),
+    )
+    space = check(net, 2, 4)
+    assert "4" in free(space)
+    parameter = "2.parametrizations.weight.original"
+    assert {reason(space, parameter, dim) for dim in (0, 1)} == {
+        "aten.tril depends on the order of its indices"
+    }
+    assert ("2.bias", 0) not in {slot for group in space.groups for slot in slots(group)}
+
+
+class Standardised(nn.Conv2d):
+    """A convolution of weights with mean zero and variance one."""
+
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
+        weight = self.weight - self.weight.mean((1, 2, 3), keepdim=True)
+        weight = weight / (weight.var((1, 2, 3), keepdim=True, unbiased=False) + 1e-5).sqrt()
+        return self._conv_forward(x, weight, self.bias)
+
+
+def test_weight_standardisation_by_hand() -> None:
+    net = nn.Sequential(nn.Conv2d(3, 8, 1), Standardised(8, 6, 3, groups=2), nn.ReLU(), nn.Conv2d(6, 2, 1))
+    space = check(net, 2, 3, 5, 5)
+    assert set(free(space).values()) == {4, 3}
+    assert group_of(space, "1.weight", 1).value_changing == "a mean runs over it"
+    assert space.by_name["1"].value_changing is None
+
+
+@pytest.mark.parametrize("count", [2, 3])
+def test_unpooling_and_sampling_pass_channels(count: int) -> None:
+    conv = (nn.Conv2d, nn.Conv3d)[count - 2]
+    pool, unpool = ((F.max_pool2d, F.max_unpool2d), (F.max_pool3d, F.max_unpool3d))[count - 2]
+
+    def forward(m: Net, x: torch.Tensor) -> torch.Tensor:
+        pooled, places = pool(m.a(x), 2, return_indices=True)
+        h = unpool(pooled, places, 2)
+        grid = F.affine_grid(
+            m.turn.expand(x.shape[0], -1, -1), [*x.shape[:1], 1, *x.shape[2:]], align_corners=False
+        )
+        return m.b(F.grid_sample(h, grid, align_corners=False))
+
+    net = Net(
+        forward, a=conv(3, 6, 1), b=conv(6, 2, 1), turn=nn.Parameter(torch.eye(count, count + 1)[None] + 0.1)
+    )
+    assert free(check(net, 2, 3, *(4,) * count)) == {"a": 6}

@@ -8,7 +8,7 @@ import pytest
 import torch
 from torch import Tensor, nn
 from torch.nn import functional as F  # noqa: N812
-from tracing import Net, check, free, group_of, reason, slots, space_of, strides
+from tracing import Net, check, check_macs, example, free, group_of, reason, slots, space_of, strides
 
 from prunecli.coupling.axes import Concat, Fixed, Product, Units
 
@@ -179,14 +179,6 @@ def test_every_second_index_pins() -> None:
     assert "every 2th index" in reason(space, "a.weight")
 
 
-def test_indexing_by_a_tensor_pins_only_what_is_indexed() -> None:
-    index = torch.tensor([0, 2, 1])
-    taken = space_of(pair(lambda h: h[:, index], 6, 3), 2, 4)
-    assert "indexed by a tensor" in reason(taken, "a.weight")
-    space = check(Net(lambda m, x: m.b(m.a(x)[:, index]), a=nn.Linear(4, 6), b=nn.Linear(6, 2)), 2, 5, 4)
-    assert free(space) == {"a": 6}
-
-
 def test_pixel_shuffle_keeps_the_positions_inside() -> None:
     net = nn.Sequential(nn.Conv2d(3, 24, 1), nn.PixelShuffle(2), nn.Conv2d(6, 2, 1))
     space = check(net, 2, 3, 3, 3)
@@ -220,6 +212,90 @@ def test_channel_shuffle_as_one_operator() -> None:
     assert space.axes["2.weight"][1] == Product((Units("0"), Fixed(2)))
 
 
-def test_choosing_by_number_pins() -> None:
-    space = space_of(pair(lambda h: h.topk(3, -1).values, 6, 3), 2, 4)
-    assert "chosen by number" in reason(space, "a.weight")
+def test_unfolding_and_folding_keep_channels_apart() -> None:
+    net = Net(
+        lambda m, x: m.b(F.fold(F.unfold(m.a(x), 3, padding=1), x.shape[2:], 3, padding=1)),
+        a=nn.Conv2d(3, 6, 1), b=nn.Conv2d(6, 2, 1),
+    )  # fmt: skip
+    assert free(check(net, 2, 3, 4, 4)) == {"a": 6}
+
+
+def test_windows_of_positions() -> None:
+    net = Net(
+        lambda m, x: m.b(m.a(x).unfold(2, 2, 2).unfold(3, 2, 2).flatten(4).amax(-1)),
+        a=nn.Conv2d(3, 6, 1), b=nn.Conv2d(6, 2, 1),
+    )  # fmt: skip
+    assert free(check(net, 2, 3, 4, 4)) == {"a": 6}
+    of_channels = Net(lambda m, x: m.b(m.a(x).unfold(1, 3, 3)[..., 0]), a=nn.Linear(4, 6), b=nn.Linear(2, 2))
+    assert reason(space_of(of_channels, 2, 4), "a.weight").startswith("windows of it are taken")
+
+
+def test_a_diagonal_keeps_what_it_runs_through() -> None:
+    net = Net(
+        lambda m, x: m.b(m.a(x)[:, :, None].expand(-1, -1, 3).diagonal(0, 0, 2)[..., :2].t()),
+        a=nn.Linear(4, 6), b=nn.Linear(6, 2),
+    )  # fmt: skip
+    assert free(check(net, 3, 4)) == {"a": 6}
+    both = Net(
+        lambda m, x: m.b(m.a(x).unflatten(1, (m.n, m.n)).diagonal(0, 1, 2)),
+        a=nn.Linear(4, 36), b=nn.Linear(6, 2), n=6,
+    )  # fmt: skip
+    space = space_of(both, 2, 4)
+    assert not free(space)
+    assert reason(space, "a.weight").startswith("the diagonal of it is taken")
+
+
+@pytest.mark.parametrize(
+    "equation", ["bti,oi->bto", "bti,io->bto", "...i,oi->...o", "b t i , o i", "...i,io"]
+)
+def test_einsum_as_a_linear_layer(equation: str) -> None:
+    weight = torch.randn(6, 8) if "io" in equation else torch.randn(8, 6)
+    net = Net(lambda m, x: torch.einsum(equation, m.a(x), m.w), a=nn.Linear(4, 6), w=nn.Parameter(weight))
+    space = check(net, 2, 5, 4)
+    assert free(space) == {"a": 6}
+    check_macs(net, space, example(2, 5, 4))
+
+
+def test_einsum_of_three_and_of_attention() -> None:
+    low_rank = Net(
+        lambda m, x: m.out(torch.einsum("bi,ir,ro->bo", m.a(x), m.u, m.v)),
+        a=nn.Linear(4, 6), u=nn.Parameter(torch.randn(6, 5)), v=nn.Parameter(torch.randn(5, 8)),
+        out=nn.Linear(8, 2),
+    )  # fmt: skip
+    space = check(low_rank, 2, 4)
+    assert free(space) == {"a": 6, "u": 5, "v": 8}
+    check_macs(low_rank, space, example(2, 4))
+
+    def attend(m: Net, x: Tensor) -> Tensor:
+        q, k, v = (layer(x).unflatten(-1, (m.heads, -1)) for layer in (m.q, m.k, m.v))
+        weights = torch.einsum("bqhd,bkhd->bhqk", q, k).mul(0.3).softmax(-1)
+        return m.out(torch.einsum("bhqk,bkhd->bqhd", weights, v).flatten(-2))
+
+    layers = {name: nn.Linear(4, 12) for name in "qkv"}
+    attention = Net(attend, **layers, out=nn.Linear(12, 2), heads=3)
+    space = check(attention, 2, 5, 4)
+    assert sorted(free(space).values()) == [4, 4]
+    check_macs(attention, space, example(2, 5, 4))
+
+
+@pytest.mark.parametrize(
+    ("equation", "out"), [("bi,bj->bij", 48), ("bi,bj->bji", 48), ("bi,bj->bi", 6), ("bi,bj->b", 1)]
+)
+def test_einsum_of_two_kinds_of_features(equation: str, out: int) -> None:
+    net = Net(
+        lambda m, x: m.out(torch.einsum(equation, m.a(x), m.b(x)).reshape(x.shape[0], -1)),
+        a=nn.Linear(4, 6), b=nn.Linear(4, 8), out=nn.Linear(out, 2),
+    )  # fmt: skip
+    space = check(net, 2, 4)
+    assert free(space) == {"a": 6, "b": 8}
+    check_macs(net, space, example(2, 4))
+
+
+def test_tensordot() -> None:
+    net = Net(
+        lambda m, x: m.out(torch.tensordot(m.a(x), m.w, dims=([1], [0]))),
+        a=nn.Linear(4, 6), w=nn.Parameter(torch.randn(6, 8)), out=nn.Linear(8, 2),
+    )  # fmt: skip
+    space = check(net, 2, 4)
+    assert free(space) == {"a": 6, "w": 8}
+    check_macs(net, space, example(2, 4))

@@ -178,7 +178,6 @@ def scripted(module: nn.Module) -> nn.Module:
     ("wrap", "said", "hint"),
     [
         (scripted, "the network is TorchScript, which cannot be resized", "nn.Module it came from"),
-        (lambda m: nn.Sequential(m, scripted(m)), "submodule '1' is TorchScript", "nn.Module it came from"),
         (nn.DataParallel, "wrapped in DataParallel", "model.module"),
     ],
 )

@@ -8,11 +8,13 @@ import torch
 from torch import Tensor, nn
 
 from prunecli.assembly import all_tensors
+from prunecli.counting import count
 from prunecli.coupling import trace
 from prunecli.coupling.build import never
 from prunecli.coupling.nodes import Atom, Node, Prod, normal
 from prunecli.coupling.space import Group, Space
-from prunecli.proofs import Keep, Subject
+from prunecli.proofs import Keep, Subject, pruned
+from prunecli.surgery import cut
 
 
 class Net(nn.Module):
@@ -65,14 +67,26 @@ def error(module: nn.Module, space: Space, *inputs: Tensor, keep: Keep | None = 
 
 def check(module: nn.Module, *shape: int, thaw: Callable[[Group], bool] = never) -> Space:
     """The space of ``module``; half of it can be cut, and the rest is the masked network."""
-    x = example(*shape)
-    space = trace(module, (x,), free=thaw)
+    return check_on(module, example(*shape), thaw=thaw)
+
+
+def check_on(module: nn.Module, *inputs: Tensor, thaw: Callable[[Group], bool] = never) -> Space:
+    space = trace(module, inputs, free=thaw)
     assert half(space), "nothing can be cut"
-    case = subject(module, space, x)
+    case = subject(module, space, *inputs)
     assert case.error(case.keeps_values(half(space))) < 1e-9
     dense, pruned = case.output({}), case.output(half(space))
     assert [t.shape for t in dense] == [t.shape for t in pruned]
     return space
+
+
+def check_macs(module: nn.Module, space: Space, *inputs: Tensor, counter: str = "fvcore") -> None:
+    """The formula is what ``counter`` counts, dense and at half of everything."""
+    for keep in ({}, half(space)):
+        sizes = {**space.sizes, **{name: len(kept) for name, kept in keep.items()}}
+        smaller = pruned(module, space, cut(all_tensors(module), space, keep), keep)
+        result = count(smaller, inputs, left_out=space.other_macs.value(sizes))
+        assert (result.total, result.counter) == (space.macs.value(sizes), counter)
 
 
 def group_of(space: Space, parameter: str, dim: int = 0) -> Group:

@@ -46,6 +46,11 @@ class LayerSizes:
         size = self.of("weight", dim=dim)
         return None if size is None else size * self.attribute("groups")
 
+    def hidden_size(self) -> Polynomial | None:
+        """Of a recurrent layer: what is projected, or what is fed back."""
+        projected = self.of("weight_hr_l0", dim=1)
+        return self.of("weight_hh_l0", dim=1) if projected is None else projected
+
     def head_size(self) -> Polynomial | None:
         inner = self.of("out_proj.weight", dim=1)
         return None if inner is None else exact_quotient(inner, self.attribute("num_heads"))
@@ -69,6 +74,21 @@ DESCRIPTIONS: dict[type[nn.Module], tuple[Described, ...]] = {
     _NormBase: (("num_features", lambda layer: layer.of("weight", "running_mean", dim=0)),),
     nn.GroupNorm: (("num_channels", lambda layer: layer.of("weight", dim=0)),),
     nn.Embedding: (("embedding_dim", lambda layer: layer.of("weight", dim=1)),),
+    nn.EmbeddingBag: (("embedding_dim", lambda layer: layer.of("weight", dim=1)),),
+    nn.Bilinear: (
+        ("out_features", lambda layer: layer.of("weight", dim=0)),
+        ("in1_features", lambda layer: layer.of("weight", dim=1)),
+        ("in2_features", lambda layer: layer.of("weight", dim=2)),
+    ),
+    nn.RNNBase: (
+        ("input_size", lambda layer: layer.of("weight_ih_l0", dim=1)),
+        ("hidden_size", LayerSizes.hidden_size),
+        ("proj_size", lambda layer: layer.of("weight_hr_l0", dim=0)),
+    ),
+    nn.RNNCellBase: (
+        ("input_size", lambda layer: layer.of("weight_ih", dim=1)),
+        ("hidden_size", lambda layer: layer.of("weight_hh", dim=1)),
+    ),
     nn.PReLU: (("num_parameters", lambda layer: layer.of("weight", dim=0)),),
     nn.MultiheadAttention: (
         ("kdim", lambda layer: layer.of("k_proj_weight", "in_proj_weight", dim=1)),

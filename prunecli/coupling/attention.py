@@ -1,4 +1,4 @@
-"""Fused attention and ``nn.MultiheadAttention``, which check and use sizes of their own."""
+"""Fused attention, which uses sizes of its own."""
 
 from __future__ import annotations
 
@@ -7,8 +7,7 @@ from typing import Any
 from torch import Tensor
 from torch.nn import functional as F  # noqa: N812  (the name everybody uses)
 
-from prunecli.coupling.functions import register_adapter, sliced_by_itself
-from prunecli.coupling.integers import TracedInt
+from prunecli.coupling.functions import register_adapter
 from prunecli.coupling.nodes import Node, normal
 from prunecli.coupling.operators import REPEATED, VALUE_CHANGING
 from prunecli.coupling.products import mark_heads
@@ -62,38 +61,3 @@ def _unify_batch(recording: Recording, q: Node, k: Node, v: Node, grouped: bool)
         else:
             recording.algebra.unify(pair[0], k)
             recording.algebra.mark(pair[1], REPEATED, f"query heads of one key head in {recording.where}")
-
-
-@register_adapter(F.multi_head_attention_forward)
-def multi_head_attention(
-    recording: Recording, func: Any, args: tuple[Any, ...], kwargs: dict[str, Any]
-) -> Any:
-    """``nn.MultiheadAttention`` checks its own sizes: query features == embed_dim == heads x head size."""
-    names = (
-        "query", "key", "value", "embed_dim_to_check", "num_heads", "in_proj_weight", "in_proj_bias",
-        "bias_k", "bias_v", "add_zero_attn", "dropout_p", "out_proj_weight", "out_proj_bias",
-    )  # fmt: skip
-    given = dict(zip(names, args, strict=False)) | kwargs
-    separate = given.get("use_separate_proj_weight")
-    inputs = [given[name] for name in ("q_proj_weight", "k_proj_weight", "v_proj_weight")] if separate else [
-        given["in_proj_weight"]
-    ]  # fmt: skip
-    for weight in inputs:
-        recording.role(weight, "out", "in")
-    recording.role(given.get("in_proj_bias"), "bias")
-    recording.role(given["out_proj_weight"], "out", "in")
-    recording.role(given.get("out_proj_bias"), "bias")
-    plain_args = tuple(int(a) if type(a) is TracedInt else a for a in args)
-    plain_kwargs = {k: int(a) if type(a) is TracedInt else a for k, a in kwargs.items()}
-    result = sliced_by_itself(recording, func, plain_args, plain_kwargs)
-    features = recording.axes(given["query"])[-1]
-    inner = recording.axes(given["out_proj_weight"])[1]
-    recording.pair(given["embed_dim_to_check"], features)
-    for axis in (inner, *(recording.axes(weight)[0] for weight in inputs if separate)):
-        recording.integers.same_size(features, axis)
-    pair = recording.algebra.factor(inner, int(given["num_heads"]))
-    if pair is not None:
-        recording.pair(given["num_heads"], pair[0])
-        mark_heads(recording, pair[0], pair[1])
-        recording.algebra.mark(pair[1], VALUE_CHANGING, "attention is scaled by the size of a head")
-    return result

@@ -28,6 +28,8 @@ def _balance(algebra: Algebra, left: Node, right: Node) -> bool:
             return False
         for atom, coefficient in linear:
             counts[atom] = counts.get(atom, 0) + sign * coefficient
+    if sorted(count > 0 for count in counts.values() if count) == [False, True]:
+        return False  # one on each side: a proportion already
     changed = False
     for coefficient in sorted({abs(c) for c in counts.values() if c}):
         plus = [atom for atom, c in counts.items() if c == coefficient]

@@ -37,6 +37,7 @@ FROZEN_KINDS = {
     CONV_GROUPS: "group counts are left whole unless asked for",
     NORM_GROUPS: "group counts are left whole unless asked for",
 }
+_FORWARD_ERRORS = (RuntimeError, ValueError, TypeError, LookupError, AttributeError, AssertionError)
 
 
 def never(group: Group) -> bool:
@@ -55,7 +56,7 @@ def trace(
     shapes and types of the tensors count).
 
     The module is not changed and nothing is computed; its parameters may be on the meta device. Where
-    forward looks at values, it runs on real zeros instead. Parameters that only train mode reaches
+    forward looks at values, it runs on real tensors instead. Parameters that only train mode reaches
     (auxiliary heads) are traced in train mode as well. Heads, group counts and their like are frozen unless
     ``free`` says otherwise of the group; groups in ``held`` are frozen for the reason given there, and what
     is tied to them finds its sizes without them. Raises whatever forward raises on such inputs.
@@ -95,16 +96,12 @@ def _record(module: nn.Module, inputs: Inputs, recording: Recording, counting: b
     marker = len(recording.costs)
     try:
         record(module, inputs, recording, counting=counting)
-    except (NotImplementedError, RuntimeError) as error:
-        if not _looks_at_values(error) or any(p.is_meta for p in module.parameters()):
+    except _FORWARD_ERRORS:
+        # It looks at values, or does what only real tensors can.
+        if any(p.is_meta for p in module.parameters()):
             raise
         del recording.costs[marker:]
         record(module, inputs, recording, on_meta=False, counting=counting)
-
-
-def _looks_at_values(error: Exception) -> bool:
-    text = str(error).lower()
-    return any(words in text for words in ("meta", "data-dependent", "unallocated storage"))
 
 
 def _record_training(module: nn.Module, inputs: Inputs, recording: Recording) -> None:
@@ -196,7 +193,7 @@ class _Builder:
                 for atom in distinct:
                     if len(distinct) < len(atoms) and self._occurs_twice_in_product(node, atom):
                         self.recording.algebra.pin(atom, "it is multiplied with itself in one dimension")
-                    if atom.pinned is None:
+                    if atom.pinned is None and (name, dim) not in self.recording.directions:
                         slot = Slot(name, dim, self._role(name, dim, parameters[name]))
                         found.setdefault(id(atom), (atom, []))[1].append(slot)
         for atom, slots in found.values():

@@ -10,7 +10,7 @@ sizes for is frozen.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, field
 from fractions import Fraction
 from math import gcd, lcm
@@ -134,6 +134,8 @@ class _Solver:
         for demand in self.log.demands:
             if isinstance(demand.expression, Attribute):
                 self.formulas.setdefault(demand.expression.key, self._size(demand.node))
+        for attribute, node in self._named():
+            self.formulas.setdefault(attribute.key, self._size(node))
         for left, right, where in self.log.equalities:
             self._equal(self._size(left), self._size(right), f"chunks of equal size in {where}")
         while any(self._learn_inside(demand) for demand in self.log.demands):
@@ -158,6 +160,15 @@ class _Solver:
             return False
         self.formulas[unknown[0].key] = formula
         return True
+
+    def _named(self) -> Iterator[tuple[Attribute, Node]]:
+        """Attributes that forward found to be the size of an axis: they follow it."""
+        for comparison in self.log.comparisons:
+            if comparison.op in ("==", "!=") and (comparison.op == "==") == comparison.outcome:
+                pair = comparison.left, comparison.right
+                for attribute, size in (pair, pair[::-1]):
+                    if isinstance(attribute, Attribute) and isinstance(size, SizeOf):
+                        yield attribute, size.node
 
     def _size(self, node: Node) -> Polynomial:
         polynomial = self.polynomial(node)

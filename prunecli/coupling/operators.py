@@ -114,7 +114,8 @@ _FORGOTTEN = frozenset(
         "clone detach alias _to_copy contiguous lift_fresh lift copy fill zero where masked_fill",
         "native_dropout dropout bernoulli logical_not bitwise_not nan_to_num",
         "rrelu_with_noise zeros_like ones_like empty_like full_like rand_like randn_like",
-        "uniform normal random exponential positive",
+        "uniform normal random exponential positive log_normal cauchy geometric poisson randint_like",
+        "_conj _neg_view complex polar floor_divide _pin_memory _masked_scale",
     )
     for name in line.split()
 )

@@ -12,7 +12,7 @@ from torch.utils._mode_utils import no_dispatch
 
 from prunecli.coupling.algebra import Algebra
 from prunecli.coupling.integers import IntegerLog, TracedInt
-from prunecli.coupling.nodes import ONE, Node, fixed, fresh, is_pinned
+from prunecli.coupling.nodes import ONE, Node, fixed, fresh, is_pinned, normal
 from prunecli.coupling.space import Role
 from prunecli.errors import InputError
 
@@ -35,6 +35,19 @@ class CostTerm:
     is_product: bool
 
 
+@dataclass(frozen=True, slots=True)
+class Rows:
+    """The axes of a tensor whose slices along dimension 0 have a last axis each, until somebody looks at them
+    together (the final states of a recurrent network: one row per layer and direction).
+    """
+
+    batch: tuple[Node, ...]
+    last: tuple[Node, ...]
+
+    def row(self, index: int) -> list[Node]:
+        return [*self.batch, self.last[index]]
+
+
 class Recording:
     """The state that operator rules and function handlers work on.
 
@@ -50,11 +63,14 @@ class Recording:
         self.parameter_axes: dict[str, list[Node]] = {}
         self.used: dict[str, None] = {}
         self.roles: dict[tuple[str, int], Role] = {}
+        self.directions: set[tuple[str, int]] = set()
         self.costs: list[CostTerm] = []
         self.counting = True
         self.unknown: dict[str, None] = {}
         self.sliced_by_function = False
         self.conv_groups: Node = ONE
+        self.functions_running = 0
+        self._uniform: dict[int, Tensor] = {}
 
     @property
     def where(self) -> str:
@@ -62,10 +78,41 @@ class Recording:
         return next((path for path in reversed(self.module_stack) if path), ROOT)
 
     def axes(self, tensor: Tensor) -> list[Node]:
-        found: list[Node] | None = getattr(tensor, _AXES, None)
+        found: list[Node] | Rows | None = getattr(tensor, _AXES, None)
         if found is None:
             return [fixed(size, CONSTANT) for size in tensor.shape]
-        return found
+        return self._together(tensor, found) if isinstance(found, Rows) else found
+
+    def rows(self, tensor: Tensor) -> Rows | None:
+        """The rows of ``tensor``, if it has such and nobody looked at them together."""
+        found = getattr(tensor, _AXES, None)
+        return found if isinstance(found, Rows) else None
+
+    def set_rows(self, tensor: Tensor, rows: Rows) -> None:
+        setattr(tensor, _AXES, rows)
+
+    def _together(self, tensor: Tensor, rows: Rows) -> list[Node]:
+        for other in rows.last[1:]:
+            self.algebra.unify(rows.last[0], other)
+        axes = [fixed(len(rows.last), "layers and directions"), *rows.batch, normal(rows.last[0])]
+        self.set_axes(tensor, axes)
+        return axes
+
+    def call_uniform(self, tensor: Tensor) -> None:
+        """State that all values of ``tensor`` are the same, until an operator sees it."""
+        self._uniform[id(tensor)] = tensor
+
+    def is_uniform(self, tensor: object) -> bool:
+        return id(tensor) in self._uniform
+
+    def stand_in(self, tensor: Tensor) -> Tensor:
+        """A constant as a stand-in, with the axes it may have."""
+        if tensor.is_meta:
+            return tensor
+        placed = tensor.to("meta")
+        if self.is_traced(tensor):
+            self.set_axes(placed, self.axes(tensor))
+        return placed
 
     def is_traced(self, tensor: Tensor) -> bool:
         return hasattr(tensor, _AXES)
@@ -86,7 +133,9 @@ class Recording:
         return getattr(tensor, _NAME, None)
 
     def use(self, tensor: Tensor) -> None:
-        """Note the first use of a parameter: execution order."""
+        """Note the first use of a parameter (execution order), and that an operator sees the tensor."""
+        if self._uniform:
+            self._uniform.pop(id(tensor), None)
         name = self.name_of(tensor)
         if name is not None:
             self.used.setdefault(name)
@@ -98,6 +147,14 @@ class Recording:
             self.used.setdefault(name)
             for dim, role in enumerate(roles):
                 self.roles.setdefault((name, dim), role)
+
+    def has_length_elsewhere(self, tensor: object, dim: int) -> None:
+        """Slices along ``dim`` of a parameter are divided by their own length: they are cut with their group,
+        but neither scored nor silenced.
+        """
+        name = self.name_of(tensor)
+        if name is not None:
+            self.directions.add((name, dim))
 
     def cost(self, coefficient: int, nodes: Iterable[Node], *, is_product: bool = True) -> None:
         """Note multiply-adds; ``is_product``: of a convolution or matrix product, which every counter

@@ -94,6 +94,29 @@ def group_norm(recording: Recording, call: Call) -> None:
     recording.cost(5 if weight is not None else 4, axes, is_product=False)
 
 
+@register_operator("aten._weight_norm_interface")
+def weight_norm(recording: Recording, call: Call) -> None:
+    """Direction and length of the slices of a weight along ``dim``: lengths are taken over all the others."""
+    weight, lengths, dim = call.args[0], call.args[1], call.get(2, 0)
+    axes = recording.axes(weight)
+    dim %= len(axes)
+    recording.algebra.unify(axes[dim], recording.axes(lengths)[dim])
+    for node in (*axes[:dim], *axes[dim + 1 :]):
+        recording.algebra.mark(node, VALUE_CHANGING, "a weight is divided by its length over it")
+    recording.role(weight, *("out" if position == dim else "in" for position in range(len(axes))))
+    recording.role(lengths, *("out" if position == dim else "other" for position in range(len(axes))))
+    recording.has_length_elsewhere(weight, dim)
+    _set_first(recording, call, axes)
+
+
+@register_operator("aten.dot", "aten.vdot")
+def dot(recording: Recording, call: Call) -> None:
+    (left,), (right,) = recording.axes(call.args[0]), recording.axes(call.args[1])
+    recording.algebra.unify(left, right)
+    recording.algebra.mark(left, VALUE_CHANGING, "a scalar product runs over it")
+    recording.set_axes(call.out, [])
+
+
 @register_operator(
     "aten.softmax", "aten._softmax", "aten._safe_softmax", "aten._log_softmax", "aten.logcumsumexp"
 )
@@ -105,6 +128,7 @@ def softmax(recording: Recording, call: Call) -> None:
 
 _REDUCTIONS = {
     "aten.sum": "a sum runs over it",
+    "aten.nansum": "a sum runs over it",
     "aten.linalg_vector_norm": "a norm runs over it",
     "aten.norm": "a norm runs over it",
     "aten.mean": "a mean runs over it",
@@ -115,6 +139,7 @@ _REDUCTIONS = {
     "aten.std": "a standard deviation runs over it",
     "aten.std_mean": "a standard deviation runs over it",
     "aten.logsumexp": "a log-sum-exp runs over it",
+    "aten.aminmax": "a minimum and a maximum run over it",
     "aten.max": "a maximum runs over it",
     "aten.min": "a minimum runs over it",
     "aten.argmax": None,
@@ -154,15 +179,16 @@ def reduction(recording: Recording, call: Call) -> None:
 
 
 @register_operator(
-    "aten.cumsum", "aten.cumprod", "aten.flip", "aten.roll", "aten.sort", "aten.tril", "aten.triu"
-)
+    "aten.cumsum", "aten.cumprod", "aten.cummax", "aten.cummin", "aten.flip", "aten.roll", "aten.rot90",
+    "aten.sort", "aten.tril", "aten.triu",
+)  # fmt: skip
 def order_matters(recording: Recording, call: Call) -> None:
     """Position matters along some dimensions: those keep all their indices."""
     axes = recording.axes(call.args[0])
     if call.name in ("aten.tril", "aten.triu"):
         dims: Sequence[int] = (-2, -1)
     else:
-        argument = call.get(2 if call.name == "aten.roll" else 1, -1)
+        argument = call.get(2 if call.name in ("aten.roll", "aten.rot90") else 1, -1)
         dims = [argument] if isinstance(argument, int) else list(argument) or range(len(axes))
     for dim in dims:
         recording.algebra.pin(axes[dim], f"{call.name} depends on the order of its indices")
@@ -197,6 +223,7 @@ def _register_spatial() -> None:
             f"max_pool{count}d_with_indices",
         ]
         names += [f"{kind}_pad{count}d" for kind in ("reflection", "replication")]
+        names += [f"max_unpool{count}d"] if count > 1 else []
         names += [f"upsample_{kind}" for kind in resizes] + [f"_upsample_nearest_exact{count}d"]
         names += [f"_upsample_{kind}_aa" for kind in resizes if kind.startswith("bi")]
 
@@ -212,7 +239,7 @@ def _register_spatial() -> None:
 _register_spatial()
 
 
-@register_operator("aten.grid_sampler_2d", "aten.grid_sampler")
+@register_operator("aten.grid_sampler_2d", "aten.grid_sampler_3d", "aten.grid_sampler")
 def grid_sampler(recording: Recording, call: Call) -> None:
     axes = recording.axes(call.args[0])
     for node in (*axes[2:], *recording.axes(call.args[1])):

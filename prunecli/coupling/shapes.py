@@ -9,7 +9,7 @@ from torch import Tensor
 
 from prunecli.coupling.nodes import ONE, Node, concat, fixed, fresh, is_pinned, normal, product
 from prunecli.coupling.operators import REPEATED, Call, register_operator, unknown
-from prunecli.coupling.recording import Recording, tensors_in
+from prunecli.coupling.recording import Recording
 
 
 @register_operator("aten.view", "aten._unsafe_view", "aten.reshape", "aten._reshape_alias", "aten.view_copy")
@@ -114,7 +114,12 @@ def stack(recording: Recording, call: Call) -> None:
 
 
 @register_operator(
-    "aten.split", "aten.split_with_sizes", "aten.unsafe_split", "aten.unsafe_chunk", "aten.chunk"
+    "aten.split",
+    "aten.split_with_sizes",
+    "aten.unsafe_split",
+    "aten.unsafe_split_with_sizes",
+    "aten.unsafe_chunk",
+    "aten.chunk",
 )
 def split(recording: Recording, call: Call) -> None:
     axes = recording.axes(call.args[0])
@@ -157,6 +162,10 @@ def _sliced(recording: Recording, node: Node, start: int, length: int, step: int
 
 @register_operator("aten.select")
 def select(recording: Recording, call: Call) -> None:
+    rows = recording.rows(call.args[0])
+    if rows is not None and call.args[1] % (len(rows.batch) + 2) == 0:
+        recording.set_axes(call.out, rows.row(call.args[2]))
+        return
     axes = list(recording.axes(call.args[0]))
     dim = call.args[1] % len(axes)
     recording.algebra.pin(axes[dim], f"index {call.args[2]} of it is taken in {recording.where}")
@@ -166,30 +175,17 @@ def select(recording: Recording, call: Call) -> None:
 
 @register_operator("aten.unbind")
 def unbind(recording: Recording, call: Call) -> None:
+    rows = recording.rows(call.args[0])
+    if rows is not None and call.get(1, 0) == 0:
+        for index, out in enumerate(call.out):
+            recording.set_axes(out, rows.row(index))
+        return
     axes = list(recording.axes(call.args[0]))
     dim = call.get(1, 0) % len(axes)
     recording.algebra.pin(axes[dim], f"it is unpacked in {recording.where}")
     del axes[dim]
     for out in call.out:
         recording.set_axes(out, axes)
-
-
-@register_operator("aten.index", "aten._unsafe_index")
-def index(recording: Recording, call: Call) -> None:
-    """Indexed dimensions keep all their indices; the others pass where they land unambiguously."""
-    source, indices = call.args[0], call.args[1]
-    axes = recording.axes(source)
-    chosen = [dim for dim, tensor in enumerate(indices) if tensor is not None]
-    for dim in chosen:
-        recording.algebra.pin(axes[dim], f"it is indexed by a tensor in {recording.where}")
-    rest = [node for dim, node in enumerate(axes) if dim not in chosen]
-    inserted = call.out.dim() - len(rest)
-    contiguous = chosen == list(range(chosen[0], chosen[0] + len(chosen)))
-    position = chosen[0] if contiguous else 0
-    new = [
-        fixed(size, "chosen by an index tensor") for size in call.out.shape[position : position + inserted]
-    ]
-    recording.set_axes(call.out, [*rest[:position], *new, *rest[position:]])
 
 
 @register_operator("aten.constant_pad_nd")
@@ -260,6 +256,16 @@ def col2im(recording: Recording, call: Call) -> None:
     recording.set_axes(call.out, [*axes[:-2], normal(channel), *tail])
 
 
+@register_operator("aten.unfold")
+def unfold(recording: Recording, call: Call) -> None:
+    """Windows of a dimension, as a last dimension of their own."""
+    axes = list(recording.axes(call.args[0]))
+    dim = call.args[1] % len(axes)
+    recording.algebra.pin(axes[dim], f"windows of it are taken in {recording.where}")
+    axes[dim] = fixed(call.out.shape[dim], "windows")
+    recording.set_axes(call.out, [*axes, fixed(call.out.shape[-1], "positions in a window")])
+
+
 @register_operator("aten.glu")
 def glu(recording: Recording, call: Call) -> None:
     """The two halves are multiplied index by index, so they lose the same indices."""
@@ -271,13 +277,13 @@ def glu(recording: Recording, call: Call) -> None:
     recording.set_axes(call.out, axes)
 
 
-@register_operator("aten.gather", "aten.scatter", "aten.topk", "aten.index_select")
-def chosen_by_number(recording: Recording, call: Call) -> None:
-    """Indices are chosen by number along ``dim``: everything that meets there stays."""
-    traced = [tensor for tensor in tensors_in(call.args) if recording.is_traced(tensor)]
-    recording.pin_all(traced, f"its indices are chosen by number in {recording.where}")
-    for out in tensors_in(call.out):
-        recording.set_axes(out, [fixed(size, "chosen by number") for size in out.shape])
+@register_operator("aten.diagonal", "aten.diagonal_copy")
+def diagonal(recording: Recording, call: Call) -> None:
+    axes = list(recording.axes(call.args[0]))
+    dims = sorted((call.get(2, 0) % len(axes), call.get(3, 1) % len(axes)), reverse=True)
+    for dim in dims:
+        recording.algebra.pin(axes.pop(dim), f"the diagonal of it is taken in {recording.where}")
+    recording.set_axes(call.out, [*axes, fixed(call.out.shape[-1], "a diagonal")])
 
 
 @register_operator("aten.as_strided")

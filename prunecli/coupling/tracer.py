@@ -23,16 +23,25 @@ from torch.overrides import TorchFunctionMode
 from torch.utils._python_dispatch import TorchDispatchMode
 
 import prunecli.coupling.attention
+import prunecli.coupling.constants
+import prunecli.coupling.fourier
+import prunecli.coupling.layers
+import prunecli.coupling.lookups
+import prunecli.coupling.multihead
 import prunecli.coupling.products
+import prunecli.coupling.recurrent
 import prunecli.coupling.reductions
 import prunecli.coupling.repeats
 import prunecli.coupling.shapes
-import prunecli.coupling.vision  # noqa: F401  (these register their rules)
+import prunecli.coupling.slices
+import prunecli.coupling.views
+import prunecli.coupling.vision  # noqa: F401  (these register their rules and handlers)
 from prunecli.coupling.functions import HANDLERS, plain
 from prunecli.coupling.integers import IntegerLog
 from prunecli.coupling.nodes import fixed
 from prunecli.coupling.operators import RULES, Call, Rule, pointwise, torch_tag_says_pointwise, unknown
 from prunecli.coupling.recording import Recording, outputs_in, tensors_in, to_meta
+from prunecli.coupling.scripted import pin_around, pin_hidden_numbers, python_modules, script_tensors
 from prunecli.coupling.shortcuts import SHORTCUTS, WITHOUT_SHAPE
 from prunecli.errors import InputError
 from prunecli.inputs import Inputs
@@ -48,9 +57,13 @@ class _Functions(TorchFunctionMode):
 
     def __torch_function__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
         handler, provenance = HANDLERS.get(func, plain), self.recording.provenance
-        if provenance is not None:
-            return provenance.around(self.recording, handler, func, args, kwargs or {})
-        return handler(self.recording, func, args, kwargs or {})
+        self.recording.functions_running += 1
+        try:
+            if provenance is not None:
+                return provenance.around(self.recording, handler, func, args, kwargs or {})
+            return handler(self.recording, func, args, kwargs or {})
+        finally:
+            self.recording.functions_running -= 1
 
 
 class _Operators(TorchDispatchMode):  # type: ignore[no-untyped-call]
@@ -60,7 +73,15 @@ class _Operators(TorchDispatchMode):  # type: ignore[no-untyped-call]
         self.on_meta = on_meta
 
     def __torch_dispatch__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
-        kwargs = kwargs or {}
+        if self.recording.functions_running:
+            return self._follow(func, args, kwargs or {})
+        # No function of torch's was called in Python: the numbers in this code cannot be seen.
+        with torch._C.DisableTorchFunction():
+            out = self._follow(func, args, kwargs or {})
+            pin_hidden_numbers(self.recording, _rule(func)[1], args, out)
+        return out
+
+    def _follow(self, func: Any, args: Any, kwargs: Any) -> Any:
         recording = self.recording
         if self.on_meta and func.overloadpacket.__name__ in _NEW:
             # A new tensor has nothing of the old one but its type: a constant, computed for real.
@@ -69,13 +90,23 @@ class _Operators(TorchDispatchMode):  # type: ignore[no-untyped-call]
             )
         tensors = tensors_in(args) + tensors_in(list(kwargs.values())) if kwargs else tensors_in(args)
         traced = [tensor for tensor in tensors if recording.is_traced(tensor)]
+        rule, name = _rule(func)
+        if traced and rule is unknown:
+            with self:
+                # Inside ``torch.inference_mode`` operators arrive before torch has taken them apart.
+                out = func.decompose(*args, **kwargs)
+            if out is not NotImplemented:
+                return out
         if self.on_meta:
-            args, kwargs = self._placed(args, kwargs, bool(traced))
-        out = self._run(func, args, kwargs, traced)
+            # A constant may have axes of its own and still be computed for real.
+            stand_ins = any(tensor.is_meta for tensor in traced)
+            args, kwargs = self._placed(args, kwargs, stand_ins)
+            out = self._shortcut(func, args, kwargs) if stand_ins else func(*args, **kwargs)
+        else:
+            out = func(*args, **kwargs)
         if traced:
             for tensor in traced:
                 recording.use(tensor)
-            rule, name = _rule(func)
             if kwargs:
                 args = _positional(func, args, kwargs)
             rule(recording, Call(name, args, out))
@@ -83,19 +114,16 @@ class _Operators(TorchDispatchMode):  # type: ignore[no-untyped-call]
                 recording.provenance.note(recording, name, traced, tensors_in(out))
         return out
 
-    def _run(self, func: Any, args: Any, kwargs: Any, traced: list[Tensor]) -> Any:
-        if self.on_meta and traced and WITHOUT_SHAPE.issuperset(kwargs):
-            shortcut = SHORTCUTS.get(func)
-            out = None if shortcut is None else shortcut(args)
-            if out is not None:
-                return out
-        return func(*args, **kwargs)
+    def _shortcut(self, func: Any, args: Any, kwargs: Any) -> Any:
+        shortcut = SHORTCUTS.get(func) if WITHOUT_SHAPE.issuperset(kwargs) else None
+        out = None if shortcut is None else shortcut(args)
+        return func(*args, **kwargs) if out is None else out
 
-    def _placed(self, args: Any, kwargs: Any, traced: bool) -> tuple[Any, Any]:
-        """Constants are computed for real on the CPU; meeting traced tensors they become stand-ins."""
-        if traced:
-            args = _map(args, lambda t: t if t.is_meta else t.to(_META))
-            kwargs = {k: _map(v, lambda t: t if t.is_meta else t.to(_META)) for k, v in kwargs.items()}
+    def _placed(self, args: Any, kwargs: Any, stand_ins: bool) -> tuple[Any, Any]:
+        """Constants are computed for real on the CPU; meeting stand-ins they become such."""
+        if stand_ins:
+            args = _map(args, self.recording.stand_in)
+            kwargs = {k: _map(v, self.recording.stand_in) for k, v in kwargs.items()}
             if kwargs.get("device") is not None:
                 kwargs["device"] = _META
         elif kwargs.get("device") == _META and not any(t.is_meta for t in tensors_in(args)):
@@ -190,10 +218,15 @@ def _stand_ins(module: nn.Module, recording: Recording, stand_in: Any) -> dict[s
             named.setdefault(id(tensor), []).append(name)
             tensors[id(tensor)] = tensor
     state: dict[str, Tensor] = {}
+    scripted = script_tensors(module)
     for key, names in named.items():
         fake = stand_in(tensors[key])
         recording.add_parameter(names, fake)
-        state.update(dict.fromkeys(names, fake))
+        if scripted.isdisjoint(names):
+            state.update(dict.fromkeys(names, fake))
+        else:
+            recording.use(fake)
+            recording.pin_all([fake], "it belongs to a TorchScript module")
     return state
 
 
@@ -208,7 +241,7 @@ def _untouched(module: nn.Module, log: IntegerLog) -> Iterator[None]:
     """Integer attributes are traced numbers inside; afterwards every module has what it had before, in its
     containers (parameters, hooks, caches) too.
     """
-    before = [(child, dict(child.__dict__)) for child in module.modules()]
+    before = [(child, dict(child.__dict__)) for _, child in python_modules(module)]
     containers = [
         (value, copy(value))
         for _, attributes in before
@@ -218,7 +251,7 @@ def _untouched(module: nn.Module, log: IntegerLog) -> Iterator[None]:
     fast_path = torch.backends.mha.get_fastpath_enabled()
     torch.backends.mha.set_fastpath_enabled(False)
     try:
-        for path, child in module.named_modules():
+        for path, child in python_modules(module):
             for name, value in list(child.__dict__.items()):
                 traced = _traced_attribute(log, path, name, value)
                 if traced is not None:
@@ -248,8 +281,10 @@ def _module_paths(module: nn.Module, recording: Recording) -> Iterator[None]:
 
     def enter(child: nn.Module, args: Any) -> None:
         recording.module_stack.append(paths.get(id(child), ""))
+        pin_around(recording, child, recording.where, given=args)
 
     def leave(child: nn.Module, args: Any, output: Any) -> None:
+        pin_around(recording, child, recording.where, given=args, back=output)
         recording.module_stack.pop()
 
     handles = [register_module_forward_pre_hook(enter), register_module_forward_hook(leave)]
