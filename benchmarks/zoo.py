@@ -2,8 +2,13 @@
 
     python benchmarks/zoo.py --results zoo.jsonl [--only 'timm:*'] [--resume] [--jobs 2]
 
-At 50 % in every group each network is traced, cut, proved against the masked dense network in float64 and
-counted. Weights are random and nothing is downloaded.
+At 50 % in every group (stage ``half``) each network is traced, cut, proved against the masked dense network in
+float64 and counted; at ``--speedup 2`` (stage ``target``) it is pruned through the API, saved and reloaded in a
+fresh process; stage ``peer`` is another library at 50 %. Weights are random and nothing is downloaded.
+
+    python benchmarks/zoo_page.py zoo.jsonl docs/zoo.md
+
+makes the page of the results.
 """
 
 from __future__ import annotations
@@ -26,8 +31,8 @@ from typing import Any
 
 from zoo_models import Entry, entries
 
-STAGES = ("half",)
-LIBRARIES = ("torch", "torchvision", "timm", "transformers", "fvcore.nn", "zoo_measure")
+STAGES = ("half", "target", "peer")
+LIBRARIES = ("torch", "torchvision", "timm", "transformers", "fvcore.nn", "zoo_measure", "zoo_target")
 
 
 @dataclass
@@ -57,9 +62,19 @@ def measure(entry: Entry, stage: str, answer: Connection, counting: bool) -> Non
     with Path(os.devnull).open("w") as nowhere:
         os.dup2(nowhere.fileno(), 1)
         os.dup2(nowhere.fileno(), 2)
-    from zoo_measure import at_half
+    if stage == "half":
+        from zoo_measure import at_half
 
-    answer.send(at_half(entry, counting))
+        row = at_half(entry, counting)
+    elif stage == "target":
+        from zoo_target import at_target
+
+        row = at_target(entry)
+    else:
+        from zoo_peer import at_peer
+
+        row = at_peer(entry)
+    answer.send(row)
     answer.close()
 
 
@@ -131,6 +146,7 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawTextHelpFormatter)
     parser.add_argument("--results", type=Path, required=True, help="JSON lines, one per measurement")
     parser.add_argument("--only", nargs="*", default=["*"], metavar="GLOB")
+    parser.add_argument("--stages", nargs="*", default=STAGES, choices=STAGES)
     parser.add_argument("--resume", action="store_true", help="leave out what the results hold already")
     parser.add_argument("--jobs", type=int, default=1)
     parser.add_argument("--seconds", type=float, default=300)
@@ -143,16 +159,17 @@ def main() -> None:
         given.results.unlink(missing_ok=True)
     work = [
         (entry, stage)
+        for stage in given.stages
         for entry in entries()
-        for stage in STAGES
         if any(fnmatch(entry.name, glob) for glob in given.only) and (entry.name, stage) not in there
     ]
 
     def done(row: dict[str, Any]) -> None:
         with given.results.open("a") as file:
             file.write(json.dumps(row) + "\n")
-        shown = row.get("error") or f"reach {row.get('reach')} oracle {row.get('oracle')}"
-        print(f"{row['name']}: {row.get('trace_s')} s, {shown}", file=sys.stderr, flush=True)
+        kept = ("trace_s", "reach", "oracle", "speedup", "reloaded", "exit", "peer_forward", "error")
+        shown = ", ".join(f"{key} {row[key]}" for key in kept if key in row)
+        print(f"{row['name']} {row['kind']}: {shown}", file=sys.stderr, flush=True)
 
     run_all(iter(work), given.jobs, given.seconds, given.gigabytes, not given.no_count, done)
 
