@@ -2,9 +2,9 @@
 
     python benchmarks/zoo.py --results zoo.jsonl [--only 'timm:*'] [--resume] [--jobs 2]
 
-At 50 % in every group (stage ``half``) each network is traced, cut, proved against the masked dense network in
-float64 and counted; at ``--speedup 2`` (stage ``target``) it is pruned through the API, saved and reloaded in a
-fresh process; stage ``peer`` is another library at 50 %. Weights are random and nothing is downloaded.
+At 50 % in every group (stage ``half``) each network is traced, cut, proved against the masked dense network
+in float64 and counted; at ``--speedup 2`` (stage ``target``) it is pruned through the API, saved and reloaded
+in a fresh process; stage ``peer`` is another library at 50 %. Weights are random; nothing is downloaded.
 
     python benchmarks/zoo_page.py zoo.jsonl docs/zoo.md
 

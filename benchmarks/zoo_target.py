@@ -1,4 +1,4 @@
-"""``prune run --speedup 2 --repair none`` of one network of the zoo, through the API: saved, reloaded, compared."""
+"""``prune run --speedup 2 --repair none`` of one network of the zoo: saved, reloaded, compared."""
 
 from __future__ import annotations
 
