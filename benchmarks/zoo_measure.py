@@ -22,6 +22,7 @@ from prunecli.counting import count
 from prunecli.coupling import Space, trace
 from prunecli.coupling.axes import groups_in
 from prunecli.errors import first_line
+from prunecli.inputs import Inputs
 from prunecli.proofs import ORACLE, Subject, pruned
 from prunecli.selection import Choice, Target, choose
 
@@ -60,7 +61,7 @@ def at_half(entry: Entry, counting: bool = True) -> dict[str, Any]:
         row |= {"params": sum(p.numel() for p in case.module.parameters()), "stage": "trace"}
         forget_peak()
         loaded, began, busy = resident(), perf_counter(), process_time()
-        space = trace(rebuilt(case.module, all_tensors(case.module)), case.inputs)
+        space = trace(rebuilt(case.module, all_tensors(case.module)), given(case))
         row |= {"trace_s": round(perf_counter() - began, 3), "trace_cpu_s": round(process_time() - busy, 3)}
         row |= {"groups": len(space.groups), "stage": "choose"}
         row |= reach(case.module, space)
@@ -81,6 +82,11 @@ def at_half(entry: Entry, counting: bool = True) -> dict[str, Any]:
         row["error"] = f"{type(error).__name__}: {first_line(error)}"
         row["at"] = _innermost(error)
     return row
+
+
+def given(case: Case) -> Inputs:
+    """The inputs as forward gets them."""
+    return Inputs(named=case.inputs) if isinstance(case.inputs, dict) else Inputs(case.inputs)
 
 
 def _innermost(error: BaseException) -> str:
@@ -142,7 +148,7 @@ def proofs(case: Case, space: Space, choice: Choice) -> dict[str, Any]:
     macs = space.macs.value(space.sizes)
     specs = input_room.describe(case.inputs, case.module)
     smaller = input_room.smaller(specs, macs)
-    choices = [case.inputs] if smaller == specs else [input_room.make(smaller), case.inputs]
+    choices = [given(case)] if smaller == specs else [input_room.make(smaller), given(case)]
     subject = Subject.open(case.module, tensors, space, choices)
     keep = choice.plan.keep
     found = subject.prove(keep)
@@ -169,7 +175,7 @@ def counts(case: Case, space: Space, choice: Choice) -> dict[str, Any]:
         ("pruned", small, {**space.sizes, **choice.plan.sizes}),
     ):
         copy = rebuilt(module, all_tensors(module)).eval()
-        counted = count(copy, case.inputs, left_out=space.other_macs.value(sizes))
+        counted = count(copy, given(case), left_out=space.other_macs.value(sizes))
         result |= {f"{label}_macs": counted.total, f"{label}_formula": space.macs.value(sizes)}
         result["counter"] = counted.counter
     return result

@@ -27,7 +27,7 @@ class Case:
     """A network in eval mode, and inputs that its forward takes."""
 
     module: nn.Module
-    inputs: tuple[Tensor, ...]
+    inputs: tuple[Tensor, ...] | dict[str, list[Tensor]]
 
 
 @dataclass(frozen=True)
@@ -68,38 +68,10 @@ def with_values(module: nn.Module) -> nn.Module:
     return module.eval()
 
 
-class Heads(nn.Module):
-    """A torchvision detector without what has no weights: from an image to what its heads give.
-
-    Two-stage heads are run on two fixed boxes, so that they are seen whatever the proposals are.
-    """
-
-    def __init__(self, detector: nn.Module) -> None:
-        super().__init__()
-        self.detector = detector
-
-    def forward(self, images: Tensor) -> list[Any]:
-        found: Any = self.detector.backbone(images)
-        features = {"0": found} if isinstance(found, Tensor) else found
-        if not hasattr(self.detector, "rpn"):
-            return [self.detector.head(list(features.values()))]
-        size = images.shape[-2:]
-        outputs = [self.detector.rpn.head(list(features.values()))]
-        boxes = [torch.tensor([[4.0, 4.0, 60.0, 50.0], [10.0, 20.0, 90.0, 90.0]], dtype=images.dtype)]
-        roi: Any = self.detector.roi_heads
-        pooled = roi.box_roi_pool(features, boxes, [tuple(size)])
-        outputs.append(roi.box_predictor(roi.box_head(pooled)))
-        for kind in ("mask", "keypoint"):
-            if getattr(roi, f"{kind}_roi_pool", None) is not None:
-                pooled = getattr(roi, f"{kind}_roi_pool")(features, boxes, [tuple(size)])
-                outputs.append(getattr(roi, f"{kind}_predictor")(getattr(roi, f"{kind}_head")(pooled)))
-        return outputs
-
-
 def torchvision_case(name: str) -> Case:
     from torchvision import models
 
-    options: dict[str, Any] = dict(ARGUMENTS.get(name, {}))
+    options: dict[str, Any] = dict(arguments_of(name))
     if name in ("googlenet", "inception_v3"):
         options["init_weights"] = False
     group = _torchvision_group(name)
@@ -107,8 +79,7 @@ def torchvision_case(name: str) -> Case:
         options["weights_backbone"] = None
     module = models.get_model(name, weights=None, **options)
     if group == DETECTION:
-        side = 320 if "320" in name else 300 if "300" in name else 256
-        return Case(Heads(module), (image(3, side, side),))
+        return Case(module, {"images": [image(3, 320, 320)[0]]})
     if group == VIDEO:
         return Case(module, (image(3, *CLIPS.get(name.partition("_")[0], (8, 64, 64))),))
     if group == SEGMENTATION:
@@ -125,10 +96,21 @@ def _torchvision_group(name: str) -> str:
     return next((g for g, room in rooms.items() if name in models.list_models(module=room)), CLASSIFICATION)
 
 
+def arguments_of(name: str) -> dict[str, int]:
+    """What makes a network small enough to take seconds."""
+    family = name.partition("_")[0]
+    if family in ("fcos", "retinanet"):
+        return {"min_size": 320, "max_size": 320}
+    if family in ("fasterrcnn", "keypointrcnn", "maskrcnn"):
+        few = {"rpn_post_nms_top_n_test": 20, "box_detections_per_img": 5}
+        return {"min_size": 320, "max_size": 320, **few}
+    return ARGUMENTS.get(name, {})
+
+
 def timm_case(name: str) -> Case:
     import timm
 
-    module = timm.create_model(name, pretrained=False, **ARGUMENTS.get(name, {}))
+    module = timm.create_model(name, pretrained=False, **arguments_of(name))
     channels, height, width = module.pretrained_cfg.get("input_size", (3, 224, 224))
     side = SIDES.get(name)
     return Case(module, (image(channels, side or height, side or width),))
@@ -332,11 +314,10 @@ def entries() -> Iterator[Entry]:
             if name not in TOO_LARGE:
                 arch = f"torchvision:{name}"
                 group = _torchvision_group(name)
-                arguments = ARGUMENTS.get(name, {})
-                yield Entry(group, arch, lambda name=name: torchvision_case(name), arch, arguments)
+                yield Entry(group, arch, lambda name=name: torchvision_case(name), arch, arguments_of(name))
     for name in TIMM_NAMES:
         arch = f"timm:{name}"
-        yield Entry(TIMM, arch, lambda name=name: timm_case(name), arch, ARGUMENTS.get(name, {}))
+        yield Entry(TIMM, arch, lambda name=name: timm_case(name), arch, arguments_of(name))
     for name in YOLO_CASES:
         yield Entry(YOLO, f"yolo:{name}", lambda name=name: yolo_case(name))
     for name, make in HF_CASES.items():

@@ -222,7 +222,11 @@ class Subject:
             )
             proof = _measured(ORACLE, lambda: self.error(exact), detail)
             if proof.error == 0.0 and not self._shows(exact):
-                proof = self._prove_inside(exact, detail)
+                proof = self._prove_inside(exact, detail, "the outputs show nothing")
+            elif proof.error is not None and not proof.passed and self._chooses():
+                proof = self._prove_inside(
+                    exact, detail, "the outputs were chosen by value, which ties upset"
+                )
             proofs.append(proof)
         if left_out or not exact:
             proofs.append(
@@ -235,8 +239,12 @@ class Subject:
         silenced = rebuilt(self.module, masked(self.tensors, self.space, keep)).eval()
         return relative_error(self.output({}), run(silenced, self.inputs, self.dtype)) > 0
 
-    def _prove_inside(self, keep: Keep, detail: str) -> Proof:
-        """The oracle on the layers whose outputs are not cut, where those of the network show nothing."""
+    def _chooses(self) -> bool:
+        """Whether the network chooses by value (a detector): then it says which with integers."""
+        return any(not tensor.is_floating_point() for tensor in self.output({}))
+
+    def _prove_inside(self, keep: Keep, detail: str, why: str) -> Proof:
+        """The oracle on the layers whose outputs are not cut, where those of the network cannot be asked."""
         silenced = rebuilt(self.module, masked(self.tensors, self.space, keep)).eval()
         small = pruned(self.module, self.space, cut(self.tensors, self.space, keep), keep)
         dense, silent, found = (
@@ -250,12 +258,14 @@ class Subject:
             return Proof(
                 ORACLE, True, 0.0, TOLERANCE, f"{detail}; but no output depends on the removed units"
             )
-        where = f"{detail}; on {len(whole)} layers, since the outputs show nothing"
+        where = f"{detail}; on {len(whole)} layers, since {why}"
         return _measured(ORACLE, lambda: relative_error(wanted, got), where)
 
     def _shape_error(self, keep: Keep) -> float:
         dense, pruned = self.output({}), self.output(keep)
-        same = [t.shape for t in dense] == [t.shape for t in pruned]
+        # A detector may find more or fewer.
+        first = 1 if self._chooses() else 0
+        same = [(t.dtype, t.shape[first:]) for t in dense] == [(t.dtype, t.shape[first:]) for t in pruned]
         finite = all(bool(t.isfinite().all()) for t in pruned if t.is_floating_point())
         return 0.0 if same and finite else float("inf")
 

@@ -299,3 +299,15 @@ def test_tensordot() -> None:
     space = check(net, 2, 4)
     assert free(space) == {"a": 6, "w": 8}
     check_macs(net, space, example(2, 4))
+
+
+def test_nothing_and_nothing_is_nothing() -> None:
+    """A detector that finds no box concatenates empty rows."""
+
+    def forward(m: Net, x: Tensor) -> tuple[Tensor, Tensor]:
+        h = m.a(x)
+        found = m.b(h)
+        none = found.flatten()[:0]
+        return found, torch.cat([none, none])
+
+    assert free(check(Net(forward, a=nn.Linear(4, 6), b=nn.Linear(6, 2)), 2, 4)) == {"a": 6}

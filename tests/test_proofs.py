@@ -283,6 +283,40 @@ def test_layers_are_compared_where_the_outputs_are_empty(monkeypatch: pytest.Mon
     assert not proof.passed
 
 
+class Best(Picky):
+    """Says which of two answers is the larger, and they are equal."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        for parameter in self.head.parameters():
+            parameter.data[1] = parameter.data[0]
+
+    def forward(self, x: Tensor) -> Tensor:
+        y: Tensor = self.head(self.stem(x).relu())
+        return y.argmax(1)
+
+
+@pytest.mark.parametrize(("shift", "passes"), [(1e-13, True), (0.5, False)])
+def test_a_choice_that_a_tie_upsets_is_looked_at_from_inside(
+    monkeypatch: pytest.MonkeyPatch, shift: float, passes: bool
+) -> None:
+    checked = subject(Best(), torch.randn(3, 4))
+    keep = {by_size(checked.space)[6]: (0, 2, 3)}
+    right = room.cut
+    other = 1 - int(checked.output({})[0][0])
+
+    def inexact(tensors: Mapping[str, Tensor], space: Space, keep: Mapping[str, Sequence[int]]) -> object:
+        result = right(tensors, space, keep)
+        bias = result["head.bias"].double().clone()
+        bias[other] += shift
+        return result | {"head.bias": bias} if keep else result
+
+    monkeypatch.setattr(room, "cut", inexact)
+    (proof,) = checked.prove(keep)
+    assert proof.passed is passes
+    assert not passes or "since the outputs were chosen by value" in proof.detail
+
+
 def test_evidence_is_the_output_unless_that_is_empty() -> None:
     x = torch.randn(3, 4)
     (output,) = evidence(convolutions(), (IMAGE,))

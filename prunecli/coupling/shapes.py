@@ -88,7 +88,7 @@ def repeat(recording: Recording, call: Call) -> None:
 
 @register_operator("aten.cat")
 def cat(recording: Recording, call: Call) -> None:
-    tensors: list[Tensor] = [t for t in call.args[0] if not (t.dim() == 1 and t.shape[0] == 0)]
+    tensors: list[Tensor] = [t for t in call.args[0] if t.shape != (0,)] or call.args[0]
     dim = call.get(1, 0) % call.out.dim()
     all_axes = [recording.axes(tensor) for tensor in tensors]
     axes = list(all_axes[0])
