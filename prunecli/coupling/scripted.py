@@ -1,8 +1,8 @@
-"""Code that no rule can look into: TorchScript, and functions written in C++.
+"""Code that no rule can look into: TorchScript, functions written in C++, what leaves torch for numpy.
 
-The operators they run are seen, the numbers they hold are not. A TorchScript module keeps its parameters at
-their size, so all that goes in and comes out stays whole; in a TorchScript function only what is reshaped
-does.
+The operators that TorchScript and C++ run are seen, the numbers they hold are not. A TorchScript module keeps
+its parameters at their size, so all that goes in and comes out stays whole; in a TorchScript function only
+what is reshaped does.
 """
 
 from __future__ import annotations
@@ -12,6 +12,7 @@ from typing import Any
 
 from torch import Tensor, jit, nn
 
+from prunecli.coupling.functions import register_adapter
 from prunecli.coupling.nodes import fixed, is_pinned
 from prunecli.coupling.recording import Recording, tensors_in
 
@@ -54,6 +55,14 @@ def pin_hidden_numbers(recording: Recording, name: str, args: Any, out: Any) -> 
     if grouped or name in _TAKES_SIZES:
         reason = f"TorchScript or C++ code in {recording.where} reshapes it with numbers that cannot be seen"
         _pin(recording, tensors_in(args) + tensors_in(out), reason, f"{name} in TorchScript or C++ code")
+
+
+@register_adapter(Tensor.numpy, Tensor.__array__, Tensor.__dlpack__, Tensor.tolist)
+def leaves_torch(recording: Recording, func: Any, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
+    """What other libraries make of values is not seen; what comes back from them is a constant."""
+    reason = f"its values leave torch in {recording.where}"
+    _pin(recording, [args[0]], reason, f"Tensor.{func.__name__}")
+    return func(*args, **kwargs)
 
 
 def _pin(recording: Recording, tensors: Iterable[Tensor], reason: str, listed: str) -> None:
