@@ -9,6 +9,7 @@ from prunecli.checkpoint.specs import Scalar
 from prunecli.networks.building import build
 from prunecli.networks.catalogue import PATH, name_digest, name_sketch
 from prunecli.networks.families import FAMILIES
+from prunecli.networks.torchvision_family import takes
 
 
 def generate() -> str:
@@ -30,11 +31,8 @@ def _variants(prefix: str, name: str) -> list[dict[str, Scalar]]:
     """Networks whose parameter names depend on an argument: those with an auxiliary head."""
     if prefix != "torchvision":
         return [{}]
-    if name in ("googlenet", "inception_v3"):
-        return [{"aux_logits": True}, {"aux_logits": False}]
-    if name.startswith(("deeplabv3_", "fcn_")):
-        return [{"aux_loss": True}, {"aux_loss": False}]
-    return [{}]
+    head = next((argument for argument in ("aux_logits", "aux_loss") if takes(name, argument)), None)
+    return [{}] if head is None else [{head: True}, {head: False}]
 
 
 def main(arguments: list[str]) -> int:

@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+import inspect
 from collections.abc import Mapping
-from functools import lru_cache
+from functools import cache, lru_cache
 from math import isqrt
 
 from torch import Tensor, nn
@@ -31,13 +32,25 @@ def _names() -> tuple[str, ...]:
     return tuple(_kinds())
 
 
+@cache
+def takes(name: str, argument: str) -> bool:
+    """Whether the builder of a network, or the class it builds, has a parameter of that name."""
+    from torchvision import models
+
+    signature = inspect.signature(models.get_model_builder(name))
+    built = signature.return_annotation
+    return argument in signature.parameters or (
+        inspect.isclass(built) and argument in inspect.signature(built).parameters
+    )
+
+
 def _make(name: str, arguments: Arguments) -> nn.Module:
     from torchvision import models
 
     fixed: dict[str, object] = {"weights": None}
     if _kinds()[name] in ("segmentation", "detection"):
         fixed["weights_backbone"] = None
-    if name in ("googlenet", "inception_v3"):
+    if takes(name, "init_weights"):
         # Its own initialisation draws from a truncated normal, which takes seconds; the checkpoint replaces
         # it.
         fixed["init_weights"] = False
@@ -60,7 +73,7 @@ def _inputs(name: str, arguments: Arguments, module: nn.Module) -> tuple[InputSp
         weights = list(models.get_model_weights(name))
         keywords = models.get_model_weights(name).DEFAULT.transforms.keywords if weights else {}
         size = keywords.get("crop_size", keywords.get("resize_size", 224))
-        if name.startswith("vit_") and isinstance(module, models.VisionTransformer):
+        if isinstance(module, models.VisionTransformer):
             size = module.image_size
     height, width = size if isinstance(size, tuple) else (int(size), int(size))
     if kind == "video":
@@ -70,12 +83,12 @@ def _inputs(name: str, arguments: Arguments, module: nn.Module) -> tuple[InputSp
 
 def _infer(name: str, tensors: Mapping[str, Tensor]) -> dict[str, Scalar]:
     """Auxiliary heads and the image size of a vision transformer, which the keys and shapes show."""
-    if _kinds()[name] == "segmentation" and name != "lraspp_mobilenet_v3_large":
+    if takes(name, "aux_loss"):
         return {"aux_loss": any(key.startswith("aux_classifier.") for key in tensors)}
-    if name in ("googlenet", "inception_v3"):
+    if takes(name, "aux_logits"):
         return {"aux_logits": any(key.startswith(("aux1.", "AuxLogits.")) for key in tensors)}
     table, patches = tensors.get("encoder.pos_embedding"), tensors.get("conv_proj.weight")
-    if name.startswith("vit_") and table is not None and patches is not None and table.dim() == 3:
+    if takes(name, "image_size") and table is not None and patches is not None and table.dim() == 3:
         size = isqrt(max(table.shape[1] - 1, 0)) * patches.shape[-1]
         default = _inputs(name, {}, nn.Module())[0].shape[-1]
         return {"image_size": size} if size and size != default else {}
@@ -92,7 +105,7 @@ def _default_classes(module: nn.Module) -> int:
 
 
 def _assumed(name: str, arguments: Arguments) -> tuple[str, ...]:
-    if name in ("googlenet", "inception_v3") and "transform_input" not in arguments:
+    if takes(name, "transform_input") and "transform_input" not in arguments:
         return ("transform_input=False",)
     if _kinds()[name] == "detection" and "vgg" not in name:
         return ("the backbone's frozen BatchNorm is BatchNorm2d with eps=1e-05",)
