@@ -32,7 +32,10 @@ from typing import Any
 from zoo_models import Entry, entries
 
 STAGES = ("half", "target", "peer")
-LIBRARIES = ("torch", "torchvision", "timm", "transformers", "fvcore.nn", "zoo_measure", "zoo_target")
+LIBRARIES = (
+    "torch", "torchvision", "timm", "transformers", "fvcore.nn", "torch_pruning",
+    "zoo_measure", "zoo_target", "zoo_peer",
+)  # fmt: skip
 
 
 @dataclass

@@ -90,9 +90,14 @@ def reached(target: Row) -> str:
     return f"exit {target['exit']}" if "exit" in target else ""
 
 
+def is_pruned(peer: Row) -> bool:
+    """Whether the peer's network runs and lost a twentieth of its parameters at least."""
+    return bool(peer.get("peer_forward")) and peer.get("peer_removed", 0) >= 0.05
+
+
 def peer_verdict(peer: Row) -> str:
     if peer.get("peer_forward"):
-        return f"runs, {peer.get('peer_removed', 0):.0%} removed"
+        return f"{'runs' if is_pruned(peer) else 'runs, but'}, {peer['peer_removed']:.0%} removed"
     return f"no: {(peer.get('error') or 'forward fails')[:60]}".replace("|", "/")
 
 
@@ -136,9 +141,7 @@ def summary(rows: Sequence[Row]) -> str:
             f"the target or beyond, {sum(bool(t['reloaded']) for t in written)} reloaded with equal output",
         ]
     if peers:
-        lines.append(
-            f"torch-pruning at 50 %: {share(peers, lambda peer: bool(peer.get('peer_forward')))} run after it"
-        )
+        lines.append(f"torch-pruning at 50 %: {share(peers, is_pruned)} run afterwards and lost parameters")
     return "\n".join(f"- {line}" for line in lines)
 
 
