@@ -15,6 +15,7 @@ from torch import Tensor, nn
 
 import prunecli
 from prunecli import ImpossibleError, InputError, Plan, Result, UsageError
+from prunecli.checkpoint.reading import read
 from prunecli.fresh import RELOAD
 from prunecli.networks import build
 from prunecli.proofs import ORACLE
@@ -352,6 +353,9 @@ def test_heads_alone_take_their_parameters_and_nothing_else(tmp_path: Path, no_r
     assert reasons["layers.0.up"] == "--heads 0.5 asks nothing of it"
     assert "heads are left whole unless asked for" in (reasons["layers.0.attn.q_proj:heads#2"] or "")
     result.save(tmp_path / "small.safetensors")
+    recipe = read(tmp_path / "small.safetensors").recipe
+    assert recipe is not None
+    assert (recipe.options["heads"], recipe.options["ratio_for"], recipe.options["only"]) == (0.5, [], [])
     again = prunecli.verify(tmp_path / "small.safetensors", against=tmp_path / "gqa.pth", arch=arch)
     assert [proof.name for proof in again.proofs if not proof.passed] == []
     assert same_tensors(

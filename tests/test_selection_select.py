@@ -349,6 +349,7 @@ def test_what_single_groups_may_lose_can_put_a_target_out_of_reach() -> None:
     space = chain(32, 32).space().frozen({"g1": "not in --only"})
     with pytest.raises(ImpossibleError) as caught:
         select(space, scores_of(space), scheme="global", target=Target("params", 0.1), own=owns(g0=0.25))
+    assert caught.value.hint == "ask for less, or lift --only"
     best = space.params.value({"g0": 24, "g1": 32}) / space.params.value(space.sizes)
     assert caught.value.message == (
         f"--params 0.1 is out of reach: the best is {best:.4g}; 1 of 2 groups are left whole: not in --only; "

@@ -10,7 +10,7 @@ from prunecli.errors import ImpossibleError
 from prunecli.report.text import reasons_in_words
 from prunecli.selection.cost import CompiledCost
 from prunecli.selection.schemes import Scheme
-from prunecli.selection.singled import Own
+from prunecli.selection.singled import NOT_IN_ONLY, Own
 from prunecli.selection.steps import Steps
 from prunecli.selection.target import Limits, Target
 
@@ -39,7 +39,7 @@ def require_reachable(
             return
         what = f"the best is {target.show(best)}"
     why = "".join(f"; {obstacle}" for obstacle in _obstacles(space, own))
-    raise ImpossibleError(f"{target} is out of reach: {what}{why}", _hint(limits, scheme, own))
+    raise ImpossibleError(f"{target} is out of reach: {what}{why}", _hint(space, limits, scheme))
 
 
 def _obstacles(space: Space, own: Mapping[str, Own]) -> list[str]:
@@ -57,10 +57,12 @@ def _obstacles(space: Space, own: Mapping[str, Own]) -> list[str]:
     return parts
 
 
-def _hint(limits: Limits, scheme: Scheme, own: Mapping[str, Own]) -> str:
+def _hint(space: Space, limits: Limits, scheme: Scheme) -> str:
+    whole = {group.frozen for group in space.groups}
     lifts = [
         option
         for option, holds in (
+            ("--only", NOT_IN_ONLY in whole),
             (f"--protect {limits.protect:g}", scheme.protects and limits.protect > 0),
             (f"--max-ratio {limits.max_ratio:g}", limits.max_ratio < 1),
             (f"--round-to {limits.round_to}", limits.round_to > 1),

@@ -12,6 +12,7 @@ from prunecli.report.text import reasons_in_words
 from prunecli.selection.asked import HEAD_KINDS, Asked, ratio_option
 from prunecli.selection.matching import is_meant_by_kind, matching, pinned_at
 
+NOT_IN_ONLY = "not in --only"
 _CHOSEN_FREELY = frozenset({"channels", "head dimension"})
 """Kinds that a target may cut; every other kind is left whole unless an option names it."""
 
@@ -109,7 +110,7 @@ def _left_whole(asked: Asked, space: Space) -> tuple[dict[str, str], list[str]]:
             reasons.setdefault(group.name, f"ignored by --ignore {glob}")
     within = {group.name for glob in asked.only for group in matching(space, glob, f"--only {glob}")}
     if asked.only:
-        reasons |= {name: "not in --only" for name in space.sizes if name not in within | reasons.keys()}
+        reasons |= {name: NOT_IN_ONLY for name in space.sizes if name not in within | reasons.keys()}
     return reasons, notes
 
 
