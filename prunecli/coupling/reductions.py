@@ -42,11 +42,13 @@ def batch_norm(recording: Recording, call: Call) -> None:
     axes = recording.axes(x)
     statistics = [t for t in call.args[3:5] if isinstance(t, Tensor)]
     _channel_parameters(recording, axes[1], weight, bias, *statistics)
-    if not statistics or any(flag is True for flag in call.args[3:6]):
+    of_batch = not statistics or any(flag is True for flag in call.args[3:6])
+    if of_batch:
         for node in (axes[0], *axes[2:]):
             recording.algebra.mark(node, VALUE_CHANGING, "batch statistics average over it")
     _set_first(recording, call, axes)
-    recording.cost(2 if weight is not None else 1, axes, is_product=False)
+    # As fvcore counts: statistics have to be computed first where they are those of the batch.
+    recording.cost((4 if of_batch else 1) + (weight is not None), axes, is_product=False)
 
 
 def _set_first(recording: Recording, call: Call, axes: Sequence[Node]) -> None:
