@@ -126,18 +126,31 @@ def test_every_form_of_the_module(name: str, batch_first: bool, weighted: bool) 
     assert relative_error(wanted, found) < 1e-9
 
 
+@pytest.mark.parametrize("name", OPTIONS)
+def test_heads_that_are_freed(name: str) -> None:
+    """Features, heads and the size of a head come down together: 12 = 3 x 4 becomes 6 = 2 x 3."""
+    net, inputs = attention(OPTIONS[name], False, True), (example(2, 5, 4), example(2, 5, 5))
+    space = check_on(net, *inputs, thaw=lambda group: group.kind == "heads")
+    found = patches(space, "attention")
+    assert (found["embed_dim", None], found["num_heads", None], found["head_dim", None]) == (6, 2, 3)
+    assert relative_error(*silenced_and_cut(net, space, *inputs)) < 1e-9
+    weighted = trace(attention(OPTIONS[name], True, True), inputs)
+    marks = {group.kind: group.value_changing for group in weighted.groups}
+    assert marks["heads"] == "the weights of an attention are averaged over it"
+
+
 def silenced_and_cut(net: Net, space: Space, *inputs: Tensor) -> tuple[list[Tensor], list[Tensor]]:
     """Half of everything. A smaller head divides by less: the queries of the cut network make up for it."""
     tensors = {name: tensor.detach().double() for name, tensor in all_tensors(net).items()}
     keep = half(space)
     small = pruned(net, space, cut(tensors, space, keep), keep)
-    size, was = small.attention.embed_dim, net.attention.embed_dim
-    assert 0 < size < was and small.attention.head_dim * small.attention.num_heads == size
+    size, ratio = small.attention.embed_dim, small.attention.head_dim / net.attention.head_dim
+    assert ratio < 1 and small.attention.head_dim * small.attention.num_heads == size
     names = ("q_proj_weight", "in_proj_weight", "in_proj_bias")
     with torch.no_grad():
         for tensor in (getattr(small.attention, name) for name in names):
             if tensor is not None:
-                tensor[:size] *= (size / was) ** 0.5
+                tensor[:size] *= ratio**0.5
     dense = rebuilt(net, masked(tensors, space, keep))
     return run(dense, inputs, torch.float64), run(small, inputs, torch.float64)
 

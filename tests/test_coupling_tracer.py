@@ -186,6 +186,30 @@ def test_auxiliary_heads_are_traced_in_train_mode() -> None:
     assert error(net, space, example(1, 4)) < 1e-9
 
 
+def test_a_network_that_cannot_be_trained_on_its_inputs_is_traced_all_the_same() -> None:
+    """A detector asks for targets in train mode; what it never uses in eval mode stays."""
+
+    def forward(m: Net, x: Tensor) -> Tensor:
+        if m.training:
+            raise ValueError("targets are missing")
+        return m.b(m.a(x))
+
+    net = Net(forward, a=nn.Linear(4, 6), b=nn.Linear(6, 3), only_trained=nn.Linear(6, 2))
+    space = check(net, 1, 4)
+    assert free(space) == {"a": 6}
+    assert reason(space, "only_trained.weight", 0) == "forward never uses it"
+    assert not net.training
+
+
+def test_an_auxiliary_head_that_looks_at_values_runs_on_real_tensors() -> None:
+    def forward(m: Net, x: Tensor) -> object:
+        h = m.a(x)
+        return (m.b(h), m.aux(h) * float(x.sum())) if m.training else m.b(h)
+
+    net = Net(forward, a=nn.Linear(4, 6), b=nn.Linear(6, 3), aux=nn.Linear(6, 2))
+    assert ("aux.weight", 1) in {(s.parameter, s.dim) for s in check(net, 1, 4).by_name["a"].slots}
+
+
 def test_what_forward_never_uses_is_pinned() -> None:
     net = Net(lambda m, x: m.a(x), a=nn.Linear(4, 6), unused=nn.Linear(5, 7))
     space = space_of(net, 2, 4)

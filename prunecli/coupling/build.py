@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Mapping, Sequence
+from contextlib import suppress
 from dataclasses import replace
 from typing import Any
 
@@ -105,12 +106,16 @@ def _record(module: nn.Module, inputs: Inputs, recording: Recording, counting: b
 
 
 def _record_training(module: nn.Module, inputs: Inputs, recording: Recording) -> None:
-    """Auxiliary heads exist only in train mode; two samples, since batch statistics of one are refused."""
-    doubled = inputs.map(lambda x: torch.empty((2, *x.shape[1:]), dtype=x.dtype, device="meta"))
+    """Auxiliary heads exist only in train mode; two samples, since batch statistics of one are refused.
+
+    Where forward refuses (a detector without targets), what only train mode reaches stays whole.
+    """
+    doubled = inputs.map(lambda x: x.new_zeros((2, *x.shape[1:])))
     modes = [(child, child.training) for child in module.modules()]
     module.train()
     try:
-        _record(module, doubled, recording, counting=False)
+        with suppress(*_FORWARD_ERRORS):
+            _record(module, doubled, recording, counting=False)
     finally:
         for child, mode in modes:
             child.training = mode

@@ -67,6 +67,8 @@ def multi_head_attention(
         return results[0], None
     batch = q.source[1:2] if query.dim() == 3 else []
     per_head = [] if given.get("average_attn_weights", True) else [heads]
+    if not per_head:
+        recording.algebra.mark(heads, VALUE_CHANGING, "the weights of an attention are averaged over it")
     recording.set_axes(results[1], [normal(n) for n in (*batch, *per_head, q.source[0], keys)])
     return results[0], results[1]
 

@@ -83,11 +83,10 @@ class _Operators(TorchDispatchMode):  # type: ignore[no-untyped-call]
 
     def _follow(self, func: Any, args: Any, kwargs: Any) -> Any:
         recording = self.recording
-        if self.on_meta and func.overloadpacket.__name__ in _NEW:
+        if func.overloadpacket.__name__ in _NEW:
             # A new tensor has nothing of the old one but its type: a constant, computed for real.
-            return func(
-                args[0].new_empty(0, device="cpu"), *args[1:], **{**kwargs, "device": torch.device("cpu")}
-            )
+            like = args[0].new_empty(0, device="cpu")
+            return func(like, *args[1:], **{**kwargs, "device": torch.device("cpu")})
         tensors = tensors_in(args) + tensors_in(list(kwargs.values())) if kwargs else tensors_in(args)
         traced = [tensor for tensor in tensors if recording.is_traced(tensor)]
         rule, name = _rule(func)
