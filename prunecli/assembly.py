@@ -20,6 +20,13 @@ def all_tensors(module: nn.Module) -> dict[str, Tensor]:
     return found | dict(module.named_buffers(remove_duplicate=False))
 
 
+def named_once(module: nn.Module) -> dict[str, Tensor]:
+    """The state_dict with shared parameters under their first name only."""
+    once = dict(module.named_parameters())
+    shared = {name for name, _ in module.named_parameters(remove_duplicate=False)} - once.keys()
+    return {name: tensor for name, tensor in module.state_dict().items() if name not in shared}
+
+
 def rebuilt(module: nn.Module, tensors: Mapping[str, Tensor]) -> nn.Module:
     """A copy of ``module`` whose parameters and buffers are ``tensors``, of whatever size; no weight is
     copied.

@@ -10,6 +10,7 @@ from torch import Tensor, nn
 
 from prunecli import __version__
 from prunecli import inputs as input_room
+from prunecli.checkpoint.locating import bytes_of, implied_arch
 from prunecli.checkpoint.reading import read
 from prunecli.checkpoint.recipe import Recipe
 from prunecli.clock import Clock
@@ -62,7 +63,7 @@ def verify(
             proofs += more
     return Verification(
         version=__version__,
-        output=Output(Path(path).name, checkpoint.digest, Path(path).stat().st_size),
+        output=Output(Path(path).name, checkpoint.digest, bytes_of(Path(path))),
         network=NetworkFacts(recipe.arch, dict(recipe.arguments)),
         proofs=tuple(proofs),
         against=source,
@@ -100,10 +101,9 @@ def _verify_cut(
     tensors: Mapping[str, Tensor], recipe: Recipe, against: str | Path, arch: str | None
 ) -> tuple[Source, list[Proof]]:
     dense_file = read(against)
-    network = resolve(
-        dense_file.tensors, arch=arch or recipe.arch, arguments=recipe.arguments, inputs=recipe.inputs
-    )
-    facts = NetworkFacts(network.spec, dict(network.arguments))
+    own = implied_arch(Path(against)) if recipe.arch.startswith("hf:") else recipe.arch
+    network = resolve(dense_file.tensors, arch=arch or own, arguments=recipe.arguments, inputs=recipe.inputs)
+    facts = NetworkFacts(recipe.arch, dict(network.arguments))
     dense = Dense(network.module, recipe.inputs, recipe.arch, recipe.arguments, arch, None, facts)
     source = Source(Path(against).name, dense_file.digest, dense_file.layout, dense_file.dropped)
     same = dense_file.digest == recipe.source_digest

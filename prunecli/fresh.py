@@ -11,6 +11,7 @@ import subprocess
 import sys
 import tempfile
 from collections.abc import Sequence
+from dataclasses import replace
 from pathlib import Path
 
 from torch import Tensor, get_num_threads, set_num_threads
@@ -21,19 +22,27 @@ from prunecli.report.model import Proof
 
 RELOAD = "reload in a fresh process"
 RELOAD_HERE = "reload in this process"
+PLAIN = "plain from_pretrained in a fresh process"
 TOLERANCE = 1e-4
 
 
 def reload_proof(
-    path: Path, specs: Sequence[InputSpec], expected: Sequence[Tensor] | None, arch: str | None = None
+    path: Path,
+    specs: Sequence[InputSpec],
+    expected: Sequence[Tensor] | None,
+    arch: str | None = None,
+    *,
+    plainly: bool = False,
 ) -> Proof:
     """Load ``path`` in a new process and compare its outputs with ``expected`` (without: that they are
-    finite).
+    finite). ``plainly``: with the library's own loader, as for a model directory whose config says it all.
     """
+    name = PLAIN if plainly else RELOAD
     request = {
         "path": str(path.resolve()),
         "inputs": [spec.to_json() for spec in specs],
         "arch": arch,
+        "plainly": plainly,
         "threads": get_num_threads(),
     }
     with tempfile.TemporaryDirectory() as folder:
@@ -47,8 +56,8 @@ def reload_proof(
         )
         if child.returncode:
             reason = next(reversed(child.stderr.strip().splitlines()), f"exit code {child.returncode}")
-            return Proof(RELOAD, False, None, TOLERANCE, f"{reason:.200}")
-        return _compared(answer, expected)
+            return Proof(name, False, None, TOLERANCE, f"{reason:.200}")
+        return replace(_compared(answer, expected), name=name)
 
 
 def _compared(answer: Path, expected: Sequence[Tensor] | None) -> Proof:
@@ -81,7 +90,12 @@ def _serve() -> None:
     request = json.load(sys.stdin)
     set_num_threads(request["threads"])
     specs = [InputSpec.from_json(item, "inputs") for item in request["inputs"]]
-    module = load(request["path"], arch=request["arch"])
+    if request["plainly"]:
+        from prunecli.networks.hugging_face import load_plainly
+
+        module = load_plainly(Path(request["path"]))
+    else:
+        module = load(request["path"], arch=request["arch"])
     outputs = evidence(module, make(specs))
     save_file({str(i): t.clone().contiguous() for i, t in enumerate(outputs)}, request["answer"])
 

@@ -14,12 +14,14 @@ import torch
 from torch import Tensor, nn
 
 from prunecli.checkpoint.digests import tensor_digest
+from prunecli.checkpoint.locating import CONFIG
 from prunecli.checkpoint.reading import read
 from prunecli.checkpoint.recipe import AttributePatch, Recipe
 from prunecli.checkpoint.specs import Scalar
 from prunecli.errors import ImpossibleError, InputError, UsageError
-from prunecli.networks.building import build, real_maker
+from prunecli.networks.building import build, real_maker, recorded
 from prunecli.networks.families import FAMILIES
+from prunecli.networks.matching import shared_names, under_all_names
 from prunecli.networks.resolving import load_weights
 from prunecli.networks.sketching import materialise
 
@@ -33,8 +35,8 @@ def load(
     into: nn.Module | None = None,
     arch: str | None = None,
 ) -> nn.Module:
-    """The pruned network in ``path``, in eval mode on the CPU. Needs only that file and the network's
-    library.
+    """The pruned network in ``path`` (a file, or a model directory), in eval mode on the CPU. Needs only that
+    and the network's library.
 
     A network of the user's own is named by the caller, never by the file: ``factory(**arguments)`` builds
     the dense one, ``into`` is one (changed in place), ``arch`` is ``FILE.py:factory``. Raises
@@ -48,10 +50,11 @@ def load(
         )
     recipe = checkpoint.recipe
     verify_digests(checkpoint.tensors, recipe)
-    module, rebuild = _dense(recipe, factory, into, arch)
+    module, rebuild = _dense(recipe, Path(path), factory, into, arch)
     resize_module(module, recipe.shapes, recipe.patches)
-    _require_same(module, checkpoint.tensors)
-    load_weights(module, checkpoint.tensors)
+    tensors = under_all_names(checkpoint.tensors, shared_names(module))
+    _require_same(module, tensors)
+    load_weights(module, tensors)
     materialise(module, rebuild)
     return module.eval()
 
@@ -143,7 +146,11 @@ def _apply(module: nn.Module, patch: AttributePatch) -> None:
 
 
 def _dense(
-    recipe: Recipe, factory: Callable[..., nn.Module] | None, into: nn.Module | None, arch: str | None
+    recipe: Recipe,
+    path: Path,
+    factory: Callable[..., nn.Module] | None,
+    into: nn.Module | None,
+    arch: str | None,
 ) -> tuple[nn.Module, Callable[[], nn.Module]]:
     """The dense network to resize, and how to build it with every buffer real."""
     if sum(given is not None for given in (factory, into, arch)) > 1:
@@ -156,13 +163,24 @@ def _dense(
         return make(**recipe.arguments), lambda: make(**recipe.arguments)
     if arch is None:
         _require_registry(recipe)
-    spec = arch or recipe.arch
+    spec = arch or _local(recipe, path)
     try:
-        return build(spec, recipe.arguments)[0], real_maker(spec, recipe.arguments)
+        module = build(spec, recipe.arguments)[0]
+        found = recorded(spec, module)
+        if arch is None and found != recipe.arch:
+            raise InputError(f"{CONFIG} beside the weights names {found}, the recipe {recipe.arch:.80}")
+        return module, real_maker(spec, recipe.arguments)
     except UsageError as error:
         raise (
             error if arch else InputError(f"the recipe cannot be built: {error.message}", error.hint)
         ) from None
+
+
+def _local(recipe: Recipe, path: Path) -> str:
+    """What to build: the recipe's network, whose configuration lies beside the weights where it has one."""
+    if recipe.arch.startswith("hf:"):
+        return f"hf:{path if path.is_dir() else path.parent}"
+    return recipe.arch
 
 
 def _require_registry(recipe: Recipe) -> None:

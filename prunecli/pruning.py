@@ -13,25 +13,24 @@ from torch import Tensor, nn
 
 from prunecli import __version__
 from prunecli import inputs as input_room
-from prunecli.assembly import all_tensors, rebuilt
 from prunecli.checkpoint.digests import tensor_digests
+from prunecli.checkpoint.locating import bytes_of
 from prunecli.checkpoint.recipe import Recipe
-from prunecli.checkpoint.writing import write
 from prunecli.clock import Clock
+from prunecli.configuring import Written, fitted
 from prunecli.counting import Count
 from prunecli.coupling import Space
 from prunecli.coupling.space import Group
-from prunecli.errors import ImpossibleError, InputError, first_line
-from prunecli.fresh import RELOAD_HERE, TOLERANCE, reload_proof
-from prunecli.loading import load
+from prunecli.errors import ImpossibleError, InputError
 from prunecli.measuring import counted, totals, traced, unknown_operator_notes
 from prunecli.plan import Plan
-from prunecli.proofs import FORWARD_ERRORS, Subject, evidence, patches_for, pruned, relative_error
+from prunecli.proofs import Subject, patches_for, pruned
 from prunecli.report.model import Goal, Output, Proof, Report, Totals
 from prunecli.report.rows import group_rows, layer_rows, pinned_rows
+from prunecli.saving import Saving, stored
 from prunecli.selection import Asked, Choice, Target
 from prunecli.selection.singled import held_for_heads
-from prunecli.subjects import MODULE, Dense
+from prunecli.subjects import Dense
 from prunecli.surgery import cut
 
 _MOST_ATTEMPTS = 8
@@ -50,48 +49,27 @@ class Result:
     space: Space
     _dense: Dense = field(repr=False)
     _recipe: Recipe = field(repr=False)
+    _written: Written | None = field(repr=False, default=None)
 
     def save(self, path: str | Path, *, force: bool = False) -> Report:
-        """Write the network as one safetensors file that :func:`prunecli.load` returns, and the report of
-        it.
+        """Write the network as one safetensors file (a model directory, if it came as one) that
+        :func:`prunecli.load` returns, and the report of it.
 
-        The file is reloaded in a fresh process and its outputs compared before it takes its place. Raises
+        It is reloaded in a fresh process and its outputs compared before it takes its place. Raises
         ``UsageError`` if ``path`` exists without ``force``, ``ImpossibleError`` if the reloaded network
         differs, ``OutputError`` if it cannot be written.
         """
         began = perf_counter()
-        proofs: list[Proof] = []
-
-        def check(temporary: Path) -> None:
-            proofs.append(self._reload(temporary))
-            if not proofs[0].passed:
-                raise ImpossibleError(
-                    f"the written file does not reload as the same network: {proofs[0].detail}",
-                    "nothing was written; please report this",
-                )
-
-        digest = write(path, self.model.state_dict(), self._recipe, check=check, force=force)
+        saving = Saving(self._dense, self.model, self._recipe, self._written, self.report.after.macs)
+        digest = saving.write(Path(path), force)
         timings = {**self.report.timings, "write and reload": perf_counter() - began}
-        output = Output(Path(path).name, digest, Path(path).stat().st_size)
-        return replace(self.report, output=output, proofs=(*self.report.proofs, *proofs), timings=timings)
-
-    def _reload(self, path: Path) -> Proof:
-        specs = input_room.smaller(self._dense.specs, self.report.after.macs)
-        try:
-            expected = evidence(self.model, input_room.make(specs))
-        except FORWARD_ERRORS:
-            specs = self._dense.specs
-            expected = evidence(self.model, input_room.make(specs))
-        if self._recipe.arch == MODULE:
-            # A module handed over in Python cannot be built by another process.
-            module = self._dense.module
-            try:
-                loaded = load(path, into=rebuilt(module, all_tensors(module)))
-                error = relative_error(expected, evidence(loaded, input_room.make(specs)))
-            except FORWARD_ERRORS as raised:
-                return Proof(RELOAD_HERE, False, None, TOLERANCE, first_line(raised))
-            return Proof(RELOAD_HERE, error <= TOLERANCE, error, TOLERANCE, "into a copy of the module")
-        return reload_proof(path, specs, expected, self._dense.given_arch)
+        return replace(
+            self.report,
+            output=Output(Path(path).name, digest, bytes_of(Path(path))),
+            proofs=(*self.report.proofs, *saving.proofs),
+            notes=(*self.report.notes, *saving.notes),
+            timings=timings,
+        )
 
 
 def traced_for(asked: Asked) -> Callable[[Dense], Space]:
@@ -170,15 +148,15 @@ class Pruning:
         model = pruned(dense.module, space, after, choice.plan.keep)
         with self.clock.stage("count"):
             after_count = counted(dense, model, choice.space)
+        recipe = self._recipe(model, choice, space)
+        written = None
+        if dense.directory is not None:
+            with self.clock.stage("fit the configuration"):
+                specs = input_room.smaller(dense.specs, after_count.total)
+                written = fitted(dense.directory, model, recipe.patches, specs)
         report = self._report(model, choice, space, before, after_count, proofs, failed)
-        return Result(
-            model,
-            report,
-            choice.plan,
-            choice.space.resized(space.sizes),
-            dense,
-            self._recipe(model, choice, space),
-        )
+        whole = choice.space.resized(space.sizes)
+        return Result(model, report, choice.plan, whole, dense, recipe, written)
 
     def _prove(
         self, space: Space, tensors: Mapping[str, Tensor], choice: Choice, macs: int
@@ -193,7 +171,7 @@ class Pruning:
 
     def _recipe(self, model: nn.Module, choice: Choice, space: Space) -> Recipe:
         state = model.state_dict()
-        digests = tensor_digests(state)
+        digests = tensor_digests(stored(model, self.dense))
         source = self.dense.source
         return Recipe(
             arch=self.dense.arch,

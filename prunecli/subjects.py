@@ -12,9 +12,11 @@ from torch import Tensor, nn
 
 from prunecli import inputs as input_room
 from prunecli.assembly import all_tensors
+from prunecli.checkpoint.locating import implied_arch
 from prunecli.checkpoint.reading import read, require_finite
 from prunecli.checkpoint.specs import InputSpec, Scalar
 from prunecli.errors import InputError, UsageError
+from prunecli.networks.building import recorded
 from prunecli.networks.families import FAMILIES
 from prunecli.networks.resolving import resolve
 from prunecli.report.model import Input, NetworkFacts, Source
@@ -26,7 +28,8 @@ MODULE = "module"
 @dataclass(frozen=True)
 class Dense:
     """A dense network to inspect or prune. ``arch`` and ``arguments`` go into the recipe; ``given_arch`` is
-    what a fresh process must be told to build it, where the recipe alone may not.
+    what a fresh process must be told to build it, where the recipe alone may not. ``directory``: where its
+    ``config.json`` is, for a network that is written as a directory.
     """
 
     module: nn.Module
@@ -36,6 +39,7 @@ class Dense:
     given_arch: str | None
     source: Source | None
     facts: NetworkFacts
+    directory: Path | None = None
 
     @property
     def tensors(self) -> dict[str, Tensor]:
@@ -83,11 +87,12 @@ def _from_path(
             f"'{Path(path).name}' was pruned by this tool already",
             "prune the dense checkpoint to the higher target instead; prune verify checks this one",
         )
+    arch = arch or implied_arch(Path(path))
     network = resolve(checkpoint.tensors, arch=arch, arguments=arguments, inputs=inputs)
     specs = network.inputs if example is None else input_room.describe(example, network.module)
     source = Source(Path(path).name, checkpoint.digest, checkpoint.layout, checkpoint.dropped)
     own_code = arch is not None and not _is_registry(arch)
-    spec = Path(network.spec).name if own_code else network.spec
+    spec = Path(network.spec).name if own_code else recorded(network.spec, network.module)
     left_out = [f"left out of the result: {', '.join(checkpoint.dropped)}"] if checkpoint.dropped else []
     facts = NetworkFacts(spec, dict(network.arguments), network.assumed, (*network.notes, *left_out))
     return Dense(
@@ -98,7 +103,13 @@ def _from_path(
         given_arch=arch if own_code else None,
         source=source,
         facts=facts,
+        directory=_directory(arch),
     )
+
+
+def _directory(arch: str | None) -> Path | None:
+    prefix, _, name = (arch or "").partition(":")
+    return Path(name) if prefix == "hf" else None
 
 
 def _is_registry(arch: str) -> bool:
@@ -118,8 +129,9 @@ def _from_module(
         specs = tuple(parse_input(text) for text in inputs)
     else:
         specs = input_room.describe(example, module)
-    facts = NetworkFacts(arch, dict(arguments))
-    return Dense(module, specs, arch or MODULE, arguments, None, None, facts)
+    spec = recorded(arch, module) if arch is not None and _is_registry(arch) else arch
+    facts = NetworkFacts(spec, dict(arguments))
+    return Dense(module, specs, spec or MODULE, arguments, None, None, facts, _directory(arch))
 
 
 def require_prunable(dense: Dense) -> None:

@@ -47,4 +47,4 @@ def no_width(monkeypatch: pytest.MonkeyPatch) -> None:
 @pytest.fixture
 def no_reload(monkeypatch: pytest.MonkeyPatch) -> None:
     """Spare the fresh process, which takes seconds, where the test is not about it."""
-    monkeypatch.setattr("prunecli.pruning.reload_proof", lambda *_: Proof(RELOAD, True))
+    monkeypatch.setattr("prunecli.saving.reload_proof", lambda *_, **__: Proof(RELOAD, True))

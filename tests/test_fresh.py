@@ -64,6 +64,7 @@ def served(
         "answer": str(answer),
         "inputs": [spec.to_json() for spec in specs],
         "arch": None,
+        "plainly": False,
         "threads": torch.get_num_threads(),
     }
     monkeypatch.setattr(sys, "stdin", io.StringIO(json.dumps(request)))

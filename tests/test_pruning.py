@@ -226,7 +226,7 @@ def test_outputs_that_differ_after_reload_are_not_written(
     path = tmp_path / "small.safetensors"
     path.write_text("the one before")
     monkeypatch.setattr(
-        "prunecli.pruning.reload_proof", lambda *_: Proof(RELOAD, False, 0.5, 1e-4, "relative error 0.5")
+        "prunecli.saving.reload_proof", lambda *_, **__: Proof(RELOAD, False, 0.5, 1e-4, "relative error 0.5")
     )
     with pytest.raises(ImpossibleError, match=r"relative error 0\.5"):
         halved.save(path, force=True)

@@ -17,6 +17,7 @@ from torch import Tensor
 
 from prunecli.checkpoint import pickles, safetensor_files
 from prunecli.checkpoint.digests import file_digest
+from prunecli.checkpoint.locating import weights_in
 from prunecli.checkpoint.recipe import Recipe
 from prunecli.checkpoint.unwrapping import Unwrapped, unwrap
 from prunecli.errors import InputError, UsageError
@@ -27,7 +28,7 @@ RECIPE_DIGEST_KEY = "prunecli.recipe.sha256"
 
 @dataclass(frozen=True)
 class Checkpoint:
-    """What a file holds.
+    """What a file, or the weights file of a model directory, holds.
 
     ``tensors``: by name, wrapper prefixes stripped, contiguous, on the CPU, in the file's own dtype.
     ``layout``: how the weights lay in the file, for people. ``dropped``: what surrounded them.
@@ -72,11 +73,8 @@ def require_finite(tensors: Mapping[str, Tensor]) -> None:
 
 def _require_file(path: Path) -> None:
     if path.is_dir():
-        inside = sorted(
-            p.name for p in path.iterdir() if p.suffix in (".safetensors", ".pth", ".pt", ".bin", ".ckpt")
-        )
-        hint = f"name the file: {path / inside[0]}" if inside else "name the file with the weights"
-        raise InputError(f"'{path}' is a directory; reading a model directory is not supported yet", hint)
+        weights_in(path)
+        return
     if path.is_file():
         return
     if path.exists():
@@ -89,7 +87,8 @@ def _require_file(path: Path) -> None:
     )
 
 
-def _read(path: Path) -> Checkpoint:
+def _read(given: Path) -> Checkpoint:
+    path = weights_in(given) if given.is_dir() else given
     size = path.stat().st_size
     if size == 0:
         raise InputError(f"'{path}' is empty", "the download or the save was interrupted; get the file again")
@@ -104,12 +103,12 @@ def _read(path: Path) -> Checkpoint:
         recipe, kind = None, "sharded safetensors"
     elif pickles.is_pickle(start):
         found = unwrap(pickles.load(path))
-        return _checkpoint(path, found, pickles.kind(start), file_digest(path), None)
+        return _checkpoint(given, found, pickles.kind(start), file_digest(path), None)
     else:
         raise _not_a_checkpoint(path, start)
-    # A recipe speaks of the names as they stand in the file.
-    found = Unwrapped(tensors, (), ()) if recipe else unwrap(tensors)
-    return _checkpoint(path, found, kind, digest, recipe)
+    # A recipe speaks of the names as they stand in the file, and so does a configuration.
+    found = Unwrapped(tensors, (), ()) if recipe or given.is_dir() else unwrap(tensors)
+    return _checkpoint(given, found, kind, digest, recipe)
 
 
 def _checkpoint(path: Path, found: Unwrapped, kind: str, digest: str, recipe: Recipe | None) -> Checkpoint:

@@ -53,41 +53,49 @@ def write(
     """
     path = Path(path)
     refuse_target(path, force=force)
+    with _replacing(path) as temporary:
+        with as_output_error(path):
+            serialised(temporary, tensors, recipe)
+        check(temporary)
+        with as_output_error(path):
+            return file_digest(temporary)
+
+
+def serialised(path: Path, tensors: Mapping[str, Tensor], recipe: Recipe) -> None:
+    """One safetensors file with the recipe in its metadata. Raises ``InputError`` for a dtype it cannot
+    hold.
+    """
     for name, tensor in tensors.items():
         if tensor.dtype not in DTYPE_NAMES:
             raise InputError(f"tensor '{name}' has dtype {tensor.dtype}, which safetensors cannot hold")
     document = json.dumps(recipe.to_json(), sort_keys=True, separators=(",", ":"), allow_nan=False)
     on_cpu = {name: tensor.detach().cpu().contiguous() for name, tensor in tensors.items()}
-    with _replacing(path) as temporary:
-        with _as_output_error(path), temporary.open("wb") as file:
-            digest = sha256(document.encode()).hexdigest()
-            serialise(file, on_cpu, {"format": "pt", RECIPE_KEY: document, RECIPE_DIGEST_KEY: digest})
-            file.flush()
-            os.fsync(file.fileno())
-        check(temporary)
-        with _as_output_error(path):
-            return file_digest(temporary)
+    with path.open("wb") as file:
+        digest = sha256(document.encode()).hexdigest()
+        serialise(file, on_cpu, {"format": "pt", RECIPE_KEY: document, RECIPE_DIGEST_KEY: digest})
+        file.flush()
+        os.fsync(file.fileno())
 
 
 @contextmanager
 def _replacing(path: Path) -> Iterator[Path]:
     """A temporary file beside ``path`` that takes its place at the end, or goes if anything is raised."""
-    with _as_output_error(path):
+    with as_output_error(path):
         handle, name = tempfile.mkstemp(prefix=f".{path.stem}.", suffix=".tmp.safetensors", dir=path.parent)
         os.close(handle)
     temporary = Path(name)
     try:
         yield temporary
-        with _as_output_error(path):
-            temporary.chmod(0o666 & ~_umask())
+        with as_output_error(path):
+            temporary.chmod(0o666 & ~umask())
             temporary.replace(path)
-            _sync_directory(path.parent)
+            sync_directory(path.parent)
     finally:
         temporary.unlink(missing_ok=True)
 
 
 @contextmanager
-def _as_output_error(path: Path) -> Iterator[None]:
+def as_output_error(path: Path) -> Iterator[None]:
     try:
         yield
     except OSError as error:
@@ -95,14 +103,14 @@ def _as_output_error(path: Path) -> Iterator[None]:
         raise OutputError(f"cannot write '{path}': {reason}", "free some space or give another -o") from None
 
 
-def _umask() -> int:
+def umask() -> int:
     """mkstemp makes private files; a result should have the mode any new file has."""
     mask = os.umask(0)
     os.umask(mask)
     return mask
 
 
-def _sync_directory(directory: Path) -> None:
+def sync_directory(directory: Path) -> None:
     if os.name != "posix":
         return
     handle = os.open(directory, os.O_RDONLY)

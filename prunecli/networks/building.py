@@ -16,7 +16,7 @@ from prunecli.networks.families import FAMILIES
 from prunecli.networks.family import Family
 from prunecli.networks.sketching import materialise, sketch
 
-__all__ = ["build", "family_of", "materialise", "real_maker"]
+__all__ = ["build", "family_of", "materialise", "real_maker", "recorded"]
 
 # What a constructor raises for an argument it does not know or cannot use.
 _REJECTIONS = (
@@ -30,10 +30,6 @@ def family_of(spec: str) -> tuple[Family, str] | None:
     name.
     """
     prefix, colon, name = spec.partition(":")
-    if prefix == "hf":
-        raise UsageError(
-            "--arch hf:DIR is not supported yet", "use torchvision:, timm:, cifar: or FILE.py:factory"
-        )
     family = FAMILIES.get(prefix)
     if family is None or not colon:
         if ":" not in spec or spec.startswith(":"):
@@ -45,8 +41,8 @@ def family_of(spec: str) -> tuple[Family, str] | None:
             )
             raise UsageError(f"--arch '{spec}' does not say where the network comes from", hint)
         return None
-    known_names = family.names()
-    if name not in known_names:
+    known_names = None if family.names is None else family.names()
+    if known_names is not None and name not in known_names:
         raise unknown_name("network", spec, [f"{prefix}:{known}" for known in known_names])
     return family, name
 
@@ -70,6 +66,12 @@ def real_maker(spec: str, arguments: Mapping[str, Scalar]) -> Callable[[], nn.Mo
             raise UsageError(f"{spec} cannot be built with {given}: {text}", "check --arch-arg") from None
 
     return make
+
+
+def recorded(spec: str, module: nn.Module) -> str:
+    """What a recipe calls the network: never a path."""
+    found = family_of(spec)
+    return spec if found is None else f"{found[0].prefix}:{found[0].recorded(found[1], module)}"
 
 
 def _forked(make: Callable[[], nn.Module]) -> nn.Module:

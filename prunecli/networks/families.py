@@ -14,6 +14,7 @@ from torch import nn
 from prunecli.checkpoint.specs import InputSpec
 from prunecli.errors import UsageError
 from prunecli.networks.family import Arguments, Family, image, nothing
+from prunecli.networks.hugging_face import HUGGING_FACE
 from prunecli.networks.torchvision_family import TORCHVISION
 
 
@@ -74,5 +75,6 @@ FAMILIES = {
             "num_classes", "in_channels", lambda _: 10,
         ),
         Family("timm", _timm_names, _timm, _timm_inputs, nothing, "num_classes", "in_chans", _timm_classes),
+        HUGGING_FACE,
     )
 }  # fmt: skip

@@ -18,7 +18,8 @@ def generate() -> str:
     """
     rows = []
     for prefix in ("torchvision", "cifar"):
-        for name in FAMILIES[prefix].names():
+        names = FAMILIES[prefix].names
+        for name in names() if names is not None else ():
             for arguments in _variants(prefix, name):
                 spec = f"{prefix}:{name}"
                 keys = list(build(spec, arguments)[0].state_dict())

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 
 import torch
@@ -30,10 +30,11 @@ class Match:
 def match(tensors: Mapping[str, Tensor], module: nn.Module, spec: str) -> Match:
     """Raises ``InputError`` in one line when the tensors are not those of ``module``."""
     wanted = {name: tuple(tensor.shape) for name, tensor in module.state_dict().items()}
-    given = _without_leftovers(tensors, module, wanted)
+    shared = shared_names(module)
+    given = under_all_names(_without_leftovers(tensors, module, wanted), shared)
     notes: tuple[str, ...] = ()
     if not _same_names(given, wanted):
-        prefixed = _with_common_prefix(given, wanted)
+        prefixed = _with_common_prefix(given, wanted, shared)
         ordered = None if prefixed is not None else _by_order(given, wanted)
         if prefixed is None and ordered is None:
             raise _names_differ(given, wanted, spec)
@@ -51,9 +52,10 @@ def match(tensors: Mapping[str, Tensor], module: nn.Module, spec: str) -> Match:
 def mismatches(tensors: Mapping[str, Tensor], module: nn.Module) -> dict[str, tuple[Shape, Shape]] | None:
     """Shapes in the file and in the network where they differ, by name; None if the names differ."""
     wanted = {name: tuple(tensor.shape) for name, tensor in module.state_dict().items()}
-    given = _without_leftovers(tensors, module, wanted)
+    shared = shared_names(module)
+    given = under_all_names(_without_leftovers(tensors, module, wanted), shared)
     if not _same_names(given, wanted):
-        given = _with_common_prefix(given, wanted) or {}
+        given = _with_common_prefix(given, wanted, shared) or {}
     if not given:
         return None
     return {
@@ -117,12 +119,32 @@ def _without_leftovers(
     }
 
 
-def _with_common_prefix(given: Mapping[str, Tensor], wanted: Mapping[str, Shape]) -> dict[str, Tensor] | None:
-    """Put back a prefix that reading took for a wrapper's, where the network's own names all begin with
-    it.
+def shared_names(module: nn.Module) -> list[list[str]]:
+    """The names of every parameter that has several."""
+    names: dict[int, list[str]] = {}
+    for name, parameter in module.named_parameters(remove_duplicate=False):
+        names.setdefault(id(parameter), []).append(name)
+    return [several for several in names.values() if len(several) > 1]
+
+
+def under_all_names(given: Mapping[str, Tensor], shared: Iterable[Sequence[str]]) -> dict[str, Tensor]:
+    """Files often hold a shared parameter once (an embedding that is also the head)."""
+    complete = dict(given)
+    for names in shared:
+        found = next((given[name] for name in names if name in given), None)
+        if found is not None:
+            complete = {**dict.fromkeys(names, found), **complete}
+    return complete
+
+
+def _with_common_prefix(
+    given: Mapping[str, Tensor], wanted: Mapping[str, Shape], shared: Iterable[Sequence[str]]
+) -> dict[str, Tensor] | None:
+    """Put back a prefix that reading took for a wrapper's, where the network's own names (those aside that
+    share a tensor with one of these) all begin with it.
     """
     first = next(iter(wanted), "").partition(".")[0] + "."
-    renamed = {first + name: tensor for name, tensor in given.items()}
+    renamed = under_all_names({first + name: tensor for name, tensor in given.items()}, shared)
     return renamed if _same_names(renamed, wanted) else None
 
 

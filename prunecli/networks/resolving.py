@@ -113,6 +113,10 @@ def _fit(spec: str, arguments: Mapping[str, Scalar], tensors: Mapping[str, Tenso
     try:
         return _Fit(spec, chosen, module, inputs, match(tensors, module, spec))
     except InputError as error:
+        if found is not None and found[0].translate is not None:
+            renamed = found[0].translate(found[1], tensors, module)
+            told = replace(match(renamed, module, spec), notes=("older names translated",))
+            return _Fit(spec, chosen, module, inputs, told)
         raise InputError(error.message, error.hint or _hint(spec, tensors)) from None
 
 

@@ -1,0 +1,56 @@
+"""Where the weights are: a file, or the one in a model directory (``config.json`` beside safetensors)."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+from prunecli.errors import InputError
+
+CONFIG = "config.json"
+WEIGHTS = "model.safetensors"
+INDEX = "model.safetensors.index.json"
+ENDINGS = (".safetensors", ".pth", ".pt", ".bin", ".ckpt")
+
+
+def is_model_directory(path: Path) -> bool:
+    return (path / CONFIG).is_file()
+
+
+def weights_in(directory: Path) -> Path:
+    """The file with the weights: ``model.safetensors`` or the index of its shards. Raises ``InputError``."""
+    for name in (WEIGHTS, INDEX):
+        if (directory / name).is_file():
+            return directory / name
+    others = sorted(p.name for p in directory.iterdir() if p.suffix in ENDINGS)
+    if is_model_directory(directory):
+        found = f"only {', '.join(others[:3])}" if others else "no weights"
+        raise InputError(
+            f"'{directory}' has {CONFIG} and {found}",
+            f"save it again so that it has {WEIGHTS}: model.save_pretrained(DIR)",
+        )
+    hint = f"name the file: {directory / others[0]}" if others else "name the file with the weights"
+    raise InputError(f"'{directory}' is a directory without {WEIGHTS}", hint)
+
+
+def implied_arch(path: Path) -> str | None:
+    """What ``config.json`` beside the weights says of the network: ``hf:DIR``, ``timm:NAME``, or nothing."""
+    directory = path if path.is_dir() else path.parent
+    if not is_model_directory(directory) or (directory != path and path.name not in (WEIGHTS, INDEX)):
+        return None
+    try:
+        config = json.loads((directory / CONFIG).read_bytes())
+    except (OSError, ValueError, RecursionError):
+        return f"hf:{directory}"
+    name = config.get("architecture") if isinstance(config, dict) and "model_type" not in config else None
+    return f"timm:{name}" if isinstance(name, str) else f"hf:{directory}"
+
+
+def is_written_as_directory(checkpoint: Path, arch: str | None) -> bool:
+    """Whether the result has a ``config.json`` beside its weights."""
+    return (arch or implied_arch(checkpoint) or "").startswith("hf:")
+
+
+def bytes_of(path: Path) -> int:
+    """Size of a file, or of the weights in a model directory."""
+    return (path / WEIGHTS if path.is_dir() else path).stat().st_size
