@@ -28,6 +28,25 @@ def test_the_scale_of_fused_attention_changes_values() -> None:
         assert marks == ({None} if fixed else {"attention is scaled by the size of a head"})
 
 
+def test_fused_attention_on_real_tensors_is_the_same() -> None:
+    """A forward that looks at values runs for real, where attention is another kernel."""
+
+    def forward(m: Net, x: Tensor) -> Tensor:
+        if m.looks:
+            assert x.sum().item() == x.sum().item()
+        q, k, v = (heads(m, layer(x)) for layer in (m.q, m.k, m.v))
+        mixed = F.scaled_dot_product_attention(q, k, v, is_causal=True, scale=0.3)
+        return m.out(mixed.transpose(1, 2).flatten(2))
+
+    groups = []
+    for looks in (False, True):
+        layers = {name: nn.Linear(4, 12) for name in "qkv"} | {"out": nn.Linear(12, 2)}
+        space = check(Net(forward, **layers, num_heads=3, looks=looks), 2, 5, 4)
+        assert not space.unknown_operators
+        groups.append([(group.name, group.kind, group.size) for group in space.groups])
+    assert groups[0] == groups[1]
+
+
 def test_a_softmax_over_keys_sees_every_one_of_them() -> None:
     """Keys that are channels of a convolution can go, but not unnoticed; queries can."""
     net = Net(

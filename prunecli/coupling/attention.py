@@ -6,6 +6,7 @@ from typing import Any
 
 from torch import Tensor
 from torch.nn import functional as F  # noqa: N812  (the name everybody uses)
+from torch.utils._mode_utils import no_dispatch
 
 from prunecli.coupling.functions import register_adapter
 from prunecli.coupling.nodes import Node, normal
@@ -42,7 +43,9 @@ def attention(recording: Recording, func: Any, args: tuple[Any, ...], kwargs: di
     recording.cost(1, (*logits, q[-1]))
     recording.cost(1, (*logits, v[-1]))
     if not query.is_meta:
-        result = func(*args, **kwargs)
+        # What it is made of has no rules; all there is to say of it was said above.
+        with no_dispatch():
+            result = func(*args, **kwargs)
     else:
         result = empty_stand_in((*query.shape[:-1], value.shape[-1]), query)
     recording.set_axes(result, [normal(node) for node in (*q[:-1], v[-1])])
