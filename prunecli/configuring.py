@@ -65,6 +65,10 @@ def fitted(
     rebuilt = sketch(lambda: build_from(config))
     load_weights(rebuilt, module.state_dict())
     materialise(rebuilt, lambda: build_from(config))
+    kept, computed = _floats(module), _floats(rebuilt)
+    other = next((name for name in kept if computed.get(name) != kept[name]), None)
+    if other is not None:
+        return Written(dense, None, f"{other} would follow the new ones, and the cut left it as it was")
     inputs = input_room.make(specs)
     try:
         error = relative_error(evidence(module, inputs), evidence(rebuilt.eval(), inputs))
@@ -206,6 +210,16 @@ class _Search:
         config = _changed({**kept, **defaults}, changes)
         settings = self.kind.config_class.from_dict(_as_json(config))
         return config | {key: getattr(settings, key) for key in self.derived}
+
+
+def _floats(module: nn.Module) -> dict[str, float]:
+    """Factors that a class may have computed from sizes: the scale of an attention."""
+    return {
+        f"{path}.{name}".lstrip("."): value
+        for path, child in module.named_modules()
+        for name, value in vars(child).items()
+        if type(value) is float
+    }
 
 
 def _numbers(value: Any, key: Key) -> Iterator[tuple[Key, int]]:

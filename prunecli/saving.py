@@ -2,14 +2,15 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
+from collections.abc import Mapping
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 
 from torch import Tensor, nn
 
 from prunecli import inputs as input_room
 from prunecli.assembly import all_tensors, named_once, rebuilt
-from prunecli.checkpoint.directories import write_config, write_directory
+from prunecli.checkpoint.directories import write_directory
 from prunecli.checkpoint.recipe import Recipe
 from prunecli.checkpoint.specs import InputSpec
 from prunecli.checkpoint.writing import write
@@ -17,7 +18,7 @@ from prunecli.configuring import Written
 from prunecli.errors import ImpossibleError, first_line
 from prunecli.fresh import RELOAD_HERE, TOLERANCE, reload_proof
 from prunecli.loading import load
-from prunecli.networks.hugging_face import read_config
+from prunecli.networks.hugging_face import DIGEST_ARGUMENT, config_digest, read_config
 from prunecli.proofs import FORWARD_ERRORS, evidence, relative_error
 from prunecli.report.model import Proof
 from prunecli.subjects import MODULE, Dense
@@ -26,6 +27,10 @@ from prunecli.subjects import MODULE, Dense
 def stored(model: nn.Module, dense: Dense) -> dict[str, Tensor]:
     """The tensors of the file: a model directory holds shared ones once, as its library writes them."""
     return named_once(model) if dense.directory is not None else model.state_dict()
+
+
+class _LoadsOtherwiseError(Exception):
+    """The library's own loader gives another network, though the configuration seemed to fit."""
 
 
 @dataclass
@@ -45,16 +50,32 @@ class Saving:
         tensors = stored(self.model, self.dense)
         if self.written is None or self.dense.directory is None:
             return write(path, tensors, self.recipe, check=self._check, force=force)
+        try:
+            return self._write_directory(path, tensors, self.written, self.dense.directory, force)
+        except _LoadsOtherwiseError as other:
+            plain = Written(read_config(self.dense.directory), None, f"the library's own loader: {other}")
+            self.proofs.clear()
+            return self._write_directory(path, tensors, plain, self.dense.directory, force)
+
+    def _write_directory(
+        self, path: Path, tensors: Mapping[str, Tensor], written: Written, source: Path, force: bool
+    ) -> str:
+        def check(temporary: Path) -> None:
+            if written.loader is not None:
+                self._check(temporary, plainly=True)
+            self._check(temporary)
+            self.notes.append(written.note)
+
+        recipe = replace(self.recipe, arguments={DIGEST_ARGUMENT: config_digest(written.config)})
         return write_directory(
-            path, tensors, self.recipe, self.written.config,
-            source=self.dense.directory, check=self._check, force=force,
+            path, tensors, recipe, written.config, source=source, check=check, force=force
         )  # fmt: skip
 
-    def _check(self, temporary: Path) -> None:
+    def _check(self, temporary: Path, plainly: bool = False) -> None:
         specs, expected = self._expected()
-        if self.written is not None:
-            self.notes.append(self._plainly(self.written, temporary, specs, expected).note)
-        proof = self._reload(temporary, specs, expected)
+        proof = self._reload(temporary, specs, expected, plainly)
+        if not proof.passed and plainly:
+            raise _LoadsOtherwiseError(proof.detail)
         self.proofs.append(proof)
         if not proof.passed:
             raise ImpossibleError(
@@ -69,23 +90,11 @@ class Saving:
         except FORWARD_ERRORS:
             return self.dense.specs, evidence(self.model, input_room.make(self.dense.specs))
 
-    def _plainly(
-        self, written: Written, temporary: Path, specs: tuple[InputSpec, ...], expected: list[Tensor]
-    ) -> Written:
-        """The library's own loader must give the same network; else the dense configuration stays."""
-        if written.loader is None or self.dense.directory is None:
-            return written
-        proof = reload_proof(temporary, specs, expected, plainly=True)
-        if proof.passed:
-            self.proofs.append(proof)
-            return written
-        dense = read_config(self.dense.directory)
-        write_config(temporary, dense)
-        return Written(dense, None, f"{written.loader}.from_pretrained gave: {proof.detail}")
-
-    def _reload(self, path: Path, specs: tuple[InputSpec, ...], expected: list[Tensor]) -> Proof:
+    def _reload(
+        self, path: Path, specs: tuple[InputSpec, ...], expected: list[Tensor], plainly: bool
+    ) -> Proof:
         if self.recipe.arch != MODULE:
-            return reload_proof(path, specs, expected, self.dense.given_arch)
+            return reload_proof(path, specs, expected, self.dense.given_arch, plainly=plainly)
         # A module handed over in Python cannot be built by another process.
         module = self.dense.module
         try:

@@ -45,7 +45,7 @@ def test_tables_json_and_names(
     ("arguments", "code", "message"),
     [
         (["missing.pth", "x"], 2, "no such file: missing.pth"),
-        ([".", "x"], 3, ". is a directory"),
+        ([".", "x"], 3, "'.' is a directory"),
         (["m.pth", "x", "-q", "--json"], 2, "--json and -q"),
         (["m.pth"], 2, "missing argument 'NAME'"),
         (["m.pth", "x", "--input", "a,b"], 2, "--input 'a,b'"),

@@ -107,6 +107,41 @@ def test_there_is_no_repair_yet() -> None:
 
 
 @pytest.mark.parametrize(
+    ("checkpoint", "arch", "output"),
+    [
+        ("llama-3.2", None, "llama-3.2.pruned"),
+        ("llama-3.2/model.safetensors", None, "llama-3.2.pruned"),
+        ("own.pth", "hf:llama-3.2", "own.pruned"),
+        ("llama-3.2", "timm:resnet18", "llama-3.2.pruned.safetensors"),
+    ],
+)
+def test_a_model_directory_becomes_one(
+    checkpoint: str, arch: str | None, output: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    model = tmp_path / "llama-3.2"
+    model.mkdir()
+    (model / "config.json").write_text('{"model_type": "llama"}')
+    (model / "model.safetensors").write_bytes(b"x")
+    (tmp_path / "own.pth").write_bytes(b"x")
+    files = settings.files(tmp_path / checkpoint, None, None, arch)
+    output = output.replace("@", tmp_path.name)
+    place = tmp_path.parent if checkpoint == "own.pth" else tmp_path
+    assert (files.output, files.as_directory) == (place / output, not output.endswith(".safetensors"))
+    assert files.reports == (
+        (place / f"{output}.json").with_name(output.removesuffix(".safetensors") + ".json"),
+    )
+    files.check(force=False, dry_run=False)
+    if files.as_directory and checkpoint != "own.pth":
+        files.output.mkdir()
+        (files.output / "config.json").write_text("{}")
+        with pytest.raises(UsageError, match="exists"):
+            files.check(force=False, dry_run=False)
+        files.check(force=True, dry_run=False)
+    monkeypatch.chdir(model)
+    assert settings.files(Path(), None, None).output == tmp_path / "llama-3.2.pruned"
+
+
+@pytest.mark.parametrize(
     ("checkpoint", "output"),
     [
         ("resnet50.pth", "resnet50.pruned.safetensors"),

@@ -13,10 +13,9 @@ from typing import Any
 from torch import Tensor
 
 from prunecli.checkpoint.digests import file_digest
-from prunecli.checkpoint.locating import CONFIG, WEIGHTS, is_model_directory
+from prunecli.checkpoint.locating import CONFIG, WEIGHTS, refuse_directory
 from prunecli.checkpoint.recipe import Recipe
 from prunecli.checkpoint.writing import as_output_error, serialised, sync_directory, umask
-from prunecli.errors import OutputError, UsageError
 
 MAX_COPIED_BYTES = 64 << 20
 # What is used with a network and does not depend on its widths: tokenizers, preprocessing, generation.
@@ -25,24 +24,6 @@ _COMPANIONS = (
     "merges.txt", "special_tokens_map.json", "added_tokens.json", "chat_template.*", "normalizer.json",
     "generation_config.json", "preprocessor_config.json", "processor_config.json",
 )  # fmt: skip
-
-
-def refuse_directory(out: Path, source: Path | None = None, force: bool = False) -> None:
-    """Find out before any work is done that ``out`` cannot be written as a model directory.
-
-    Raises ``OutputError`` if its parent is missing or something else stands there, ``UsageError`` if it is
-    ``source`` or exists without ``force``.
-    """
-    if not out.resolve().parent.is_dir():
-        raise OutputError(f"directory '{out.parent}' does not exist", f"type: mkdir -p {out.parent}")
-    if not out.exists():
-        return
-    if source is not None and source.exists() and out.samefile(source):
-        raise UsageError(f"'{out}' is the input itself; it is never overwritten", "give another -o")
-    if not out.is_dir() or (any(out.iterdir()) and not is_model_directory(out)):
-        raise OutputError(f"'{out}' is no model directory; it is not replaced", "give another -o")
-    if not force:
-        raise UsageError(f"'{out}' exists", "give another -o, or --force to replace it")
 
 
 def write_directory(
@@ -59,7 +40,8 @@ def write_directory(
     like of ``source``. Returns the SHA-256 (hex) of the weights.
 
     ``check`` gets the finished directory under a temporary name; what it raises stops the write. Nothing
-    appears at ``path`` unless all went well. Raises as :func:`refuse_directory`.
+    appears at ``path`` unless all went well. Raises as
+    :func:`prunecli.checkpoint.locating.refuse_directory`.
     """
     refuse_directory(path, source, force)
     with _replacing(path) as temporary:

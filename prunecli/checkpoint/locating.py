@@ -1,11 +1,12 @@
-"""Where the weights are: a file, or the one in a model directory (``config.json`` beside safetensors)."""
+"""Where weights are and may go: a file, or a model directory (``config.json`` beside safetensors)."""
 
 from __future__ import annotations
 
 import json
+import os
 from pathlib import Path
 
-from prunecli.errors import InputError
+from prunecli.errors import InputError, OutputError, UsageError
 
 CONFIG = "config.json"
 WEIGHTS = "model.safetensors"
@@ -54,3 +55,24 @@ def is_written_as_directory(checkpoint: Path, arch: str | None) -> bool:
 def bytes_of(path: Path) -> int:
     """Size of a file, or of the weights in a model directory."""
     return (path / WEIGHTS if path.is_dir() else path).stat().st_size
+
+
+def refuse_directory(out: Path, source: Path | None = None, force: bool = False) -> None:
+    """Find out before any work is done that ``out`` cannot be written as a model directory.
+
+    Raises ``OutputError`` if its parent is missing or something else stands there, ``UsageError`` if it is
+    ``source`` or exists without ``force``.
+    """
+    parent = out.resolve().parent
+    if not parent.is_dir():
+        raise OutputError(f"directory '{out.parent}' does not exist", f"type: mkdir -p {out.parent}")
+    if not os.access(parent, os.W_OK):
+        raise OutputError(f"'{out.parent}' may not be written to", "choose another place with -o")
+    if not out.exists():
+        return
+    if source is not None and source.exists() and out.samefile(source):
+        raise UsageError(f"'{out}' is the input itself; it is never overwritten", "give another -o")
+    if not out.is_dir() or (any(out.iterdir()) and not is_model_directory(out)):
+        raise OutputError(f"'{out}' is no model directory; it is not replaced", "give another -o")
+    if not force:
+        raise UsageError(f"'{out}' exists", "give another -o, or --force to replace it")

@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Annotated, TypeAlias
 
 import typer
 
+from prunecli.checkpoint.locating import weights_in
 from prunecli.errors import InputError, OutputError, UsageError
 
 if TYPE_CHECKING:
@@ -20,14 +21,18 @@ OUTPUT = "Output"
 
 Checkpoint: TypeAlias = Annotated[
     Path,
-    typer.Argument(metavar="CKPT", help="Checkpoint: .safetensors (or its index .json), .pth, .pt, .bin."),
+    typer.Argument(
+        metavar="CKPT",
+        help="Checkpoint: .safetensors (or its index .json), .pth, .pt, .bin, or a Hugging Face directory.",
+    ),
 ]
 Arch: TypeAlias = Annotated[
     str | None,
     typer.Option(
         metavar="SPEC",
         rich_help_panel=NETWORK,
-        help="torchvision:NAME, timm:NAME, cifar:NAME or FILE.py:factory. Default: identified from the file.",
+        help="torchvision:NAME, timm:NAME, cifar:NAME, hf:DIR or FILE.py:factory. Default: identified from "
+        "the file, or the config.json beside it.",
     ),
 ]
 ArchArg: TypeAlias = Annotated[
@@ -77,7 +82,8 @@ def network(arch: str | None, arch_arg: list[str] | None, input: list[str] | Non
 def require_readable(path: Path) -> None:
     """Raise ``UsageError`` for a missing file, ``InputError`` for what is there and cannot be one."""
     if path.is_dir():
-        raise InputError(f"{path} is a directory", "name the checkpoint file in it")
+        weights_in(path)
+        return
     if not path.exists():
         raise UsageError(f"no such file: {path}", "check the path of the checkpoint")
     if not os.access(path, os.R_OK):

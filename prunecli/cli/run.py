@@ -135,7 +135,7 @@ def run(
             "--output",
             metavar="OUT",
             rich_help_panel=OUTPUT,
-            help="Default: STEM.pruned.safetensors beside CKPT.",
+            help="Default: STEM.pruned.safetensors beside CKPT, or DIR.pruned for a directory.",
         ),
     ] = None,
     report: Annotated[
@@ -178,7 +178,7 @@ def run(
     targets = {"speedup": speedup, "flops": flops, "params": params, "ratio": ratio}
     groups = settings.groups(heads, only, ignore, ratio_for, round_to_for)
     request = settings.Request(
-        files=settings.files(ckpt, out, report),
+        files=settings.files(ckpt, out, report, arch),
         choices=settings.Choices(criterion, scheme, reduce, normalize, repair, device),
         limits=settings.Limits(protect, max_ratio, round_to, steps, tolerance, seed, threads),
         groups=groups,

@@ -11,8 +11,15 @@ from dataclasses import dataclass, field, fields
 from pathlib import Path
 from typing import TypeVar
 
+from prunecli.checkpoint.locating import is_model_directory, is_written_as_directory, refuse_directory
 from prunecli.cli import names
-from prunecli.cli.options import Network, is_stdout, require_one_format, require_readable, require_writable
+from prunecli.cli.options import (
+    Network,
+    is_stdout,
+    require_one_format,
+    require_readable,
+    require_writable,
+)
 from prunecli.errors import InputError, UsageError
 from prunecli.plan import Plan
 
@@ -107,11 +114,12 @@ class Choices:
 
 @dataclass(frozen=True)
 class Files:
-    """The files of a run."""
+    """The files of a run. ``as_directory``: the output is a model directory, like the checkpoint."""
 
     checkpoint: Path
     output: Path
     reports: tuple[Path, ...]
+    as_directory: bool = False
 
     def check(self, force: bool, dry_run: bool) -> None:
         """Raise for a file that cannot be read, or that cannot be written although it is going to be."""
@@ -119,7 +127,7 @@ class Files:
             if report.suffix not in names.REPORT_ENDINGS:
                 endings = ", ".join(names.REPORT_ENDINGS)
                 raise UsageError(f"--report {report}: no report of that kind", f"known endings: {endings}")
-        if self.output.suffix != ".safetensors":
+        if not self.as_directory and self.output.suffix != ".safetensors":
             raise UsageError(
                 f"{self.output}: the output is a .safetensors file",
                 f"-o {self.output.with_suffix('.safetensors')}",
@@ -127,7 +135,9 @@ class Files:
         require_readable(self.checkpoint)
         if dry_run:
             return
-        for path in (self.output, *self.reports):
+        if self.as_directory:
+            refuse_directory(self.output, self.checkpoint, force)
+        for path in self.reports if self.as_directory else (self.output, *self.reports):
             if path.exists() and path.samefile(self.checkpoint):
                 raise UsageError(f"{path} is the checkpoint itself", "choose another name with -o")
             require_writable(path, force or is_stdout(path))
@@ -165,15 +175,24 @@ class Request:
         self.files.check(self.printing.force, self.printing.dry_run)
 
 
-def files(checkpoint: Path, output: Path | None, reports: list[Path] | None) -> Files:
-    """The files with their defaults: STEM.pruned.safetensors beside the checkpoint, and a report beside
-    that.
+def files(
+    checkpoint: Path, output: Path | None, reports: list[Path] | None, arch: str | None = None
+) -> Files:
+    """The files with their defaults: STEM.pruned.safetensors (or DIR.pruned) beside the checkpoint, and a
+    report beside that.
     """
-    if output is None:
-        stem = checkpoint.name.removesuffix(".safetensors.index.json")
-        stem = stem if stem != checkpoint.name else checkpoint.stem
-        output = checkpoint.with_name(f"{stem}.pruned.safetensors")
-    return Files(checkpoint, output, tuple(reports or [output.with_suffix(".json")]))
+    as_directory = is_written_as_directory(checkpoint, arch)
+    place = checkpoint if checkpoint.name else checkpoint.resolve()
+    if output is None and as_directory:
+        inside = not place.is_dir() and is_model_directory(place.parent)
+        place = place.resolve().parent if inside else place
+        output = place.with_name(f"{place.name if place.is_dir() else place.stem}.pruned")
+    elif output is None:
+        stem = place.name.removesuffix(".safetensors.index.json")
+        stem = stem if stem != place.name or place.is_dir() else place.stem
+        output = place.with_name(f"{stem}.pruned.safetensors")
+    report = output.with_name(f"{output.name}.json") if as_directory else output.with_suffix(".json")
+    return Files(checkpoint, output, tuple(reports or [report]), as_directory)
 
 
 def groups(

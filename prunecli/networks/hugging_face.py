@@ -11,11 +11,11 @@ import logging
 import warnings
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
+from hashlib import sha256
 from inspect import signature
 from pathlib import Path
 from typing import Any, TypeAlias
 
-import torch
 from torch import Tensor, nn
 
 from prunecli.checkpoint.locating import CONFIG
@@ -30,6 +30,8 @@ _TOKENS, _TARGETS = 128, 16
 _SECOND = 16_000
 """Samples of a second of sound."""
 
+DIGEST_ARGUMENT = "config_sha256"
+_LABELS = ("id2label", "label2id", "_name_or_path", "transformers_version", "task_specific_params")
 # Keys with which a configuration would have weights or code fetched, or a kernel chosen for another machine.
 _PRETRAINED = "use_pretrained_backbone"
 _MACHINE = ("auto_map", "attn_implementation", "_attn_implementation", "_attn_implementation_internal")
@@ -152,23 +154,34 @@ def _transformers() -> Any:
         raise UsageError("transformers is not installed", 'type: pip install "prunecli[hf]"') from None
 
 
+def config_digest(config: Mapping[str, Any]) -> str:
+    """SHA-256 (hex) of what a network is built from; names of classes and the like may change."""
+    told = {key: value for key, value in config.items() if key not in _LABELS}
+    return sha256(json.dumps(told, sort_keys=True, separators=(",", ":")).encode()).hexdigest()
+
+
 def _make(name: str, arguments: Arguments) -> nn.Module:
-    if arguments:
-        raise UsageError(f"hf: takes no --arch-arg '{next(iter(arguments))}'", f"edit {CONFIG} in '{name}'")
-    return build_from(read_config(Path(name)))
+    """``arguments`` come from recipes only: the digest of the configuration that was written."""
+    odd = sorted(arguments.keys() - {DIGEST_ARGUMENT})
+    if odd:
+        raise UsageError(f"hf: takes no --arch-arg '{odd[0]}'", f"edit {CONFIG} in '{name}'")
+    config = read_config(Path(name))
+    if arguments.get(DIGEST_ARGUMENT, config_digest(config)) != config_digest(config):
+        raise InputError(
+            f"{CONFIG} in '{name}' is not the one that was written with these weights", "get it again"
+        )
+    return build_from(config)
 
 
 def _inputs(name: str, arguments: Arguments, module: nn.Module) -> tuple[InputSpec, ...]:
     """What the class calls its main input, in the size that the configuration gives."""
     settings: Any = module.config
-    floats = {p.dtype for p in module.parameters() if p.is_floating_point()}
-    dtype = str(floats.pop() if len(floats) == 1 else torch.float32).removeprefix("torch.")
     main = getattr(module, "main_input_name", "input_ids")
     inputs = {
         "input_ids": lambda: _tokens("input_ids", settings.get_text_config(), _TOKENS),
-        "pixel_values": lambda: InputSpec(main, dtype, _image_shape(settings)),
-        "input_features": lambda: InputSpec(main, dtype, _sound_shape(settings)),
-        "input_values": lambda: InputSpec(main, dtype, (1, _SECOND)),
+        "pixel_values": lambda: InputSpec(main, "float32", _image_shape(settings)),
+        "input_features": lambda: InputSpec(main, "float32", _sound_shape(settings)),
+        "input_values": lambda: InputSpec(main, "float32", (1, _SECOND)),
     }
     if main not in inputs:
         return ()

@@ -71,7 +71,7 @@ def resolve(
         spec=fit.spec,
         arguments=fit.arguments,
         module=fit.module,
-        inputs=_in_dtype_of(tensors, typed or _default_inputs(fit)),
+        inputs=_in_dtype_of(tensors, typed) if typed else _in_dtype_of(tensors, _default_inputs(fit), True),
         notes=(*notes, *renamed, *fit.match.notes),
         assumed=_assumed(fit.spec, fit.arguments, arch),
     )
@@ -196,14 +196,18 @@ def _default_inputs(fit: _Fit) -> tuple[InputSpec, ...]:
     return fit.inputs
 
 
-def _in_dtype_of(tensors: Mapping[str, Tensor], inputs: tuple[InputSpec, ...]) -> tuple[InputSpec, ...]:
-    """Float inputs without a name follow the weights, when those are all of one dtype (half precision)."""
+def _in_dtype_of(
+    tensors: Mapping[str, Tensor], inputs: tuple[InputSpec, ...], named: bool = False
+) -> tuple[InputSpec, ...]:
+    """Float inputs without a name (``named``: with one too) follow the weights, when those are all of one
+    dtype (half precision).
+    """
     floats = {str(t.dtype).removeprefix("torch.") for t in tensors.values() if t.is_floating_point()}
     if len(floats) != 1 or not floats <= set(DTYPES):
         return inputs
     dtype = floats.pop()
     return tuple(
-        replace(spec, dtype=dtype) if spec.name is None and spec.dtype == "float32" else spec
+        replace(spec, dtype=dtype) if (named or spec.name is None) and spec.dtype == "float32" else spec
         for spec in inputs
     )
 
