@@ -7,7 +7,7 @@ _prune() {
     done
     case $previous in
         --show-completion) COMPREPLY=($(compgen -W 'bash zsh fish' -- "$current")); return ;;
-        --arch) compopt -o nospace 2>/dev/null; COMPREPLY=($(compgen -W 'torchvision: timm: cifar:' -- "$current")); return ;;
+        --arch) compopt -o nospace 2>/dev/null; COMPREPLY=($(compgen -W 'torchvision: timm: cifar: hf:' -- "$current")); return ;;
         --arch-arg) return ;;
         --input) return ;;
         --speedup) return ;;

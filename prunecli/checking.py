@@ -101,8 +101,10 @@ def _verify_cut(
     tensors: Mapping[str, Tensor], recipe: Recipe, against: str | Path, arch: str | None
 ) -> tuple[Source, list[Proof]]:
     dense_file = read(against)
-    own = implied_arch(Path(against)) if recipe.arch.startswith("hf:") else recipe.arch
-    network = resolve(dense_file.tensors, arch=arch or own, arguments=recipe.arguments, inputs=recipe.inputs)
+    own, arguments = recipe.arch, recipe.arguments
+    if own.startswith("hf:"):
+        own, arguments = implied_arch(Path(against)) or own, {}
+    network = resolve(dense_file.tensors, arch=arch or own, arguments=arguments, inputs=recipe.inputs)
     facts = NetworkFacts(recipe.arch, dict(network.arguments))
     dense = Dense(network.module, recipe.inputs, recipe.arch, recipe.arguments, arch, None, facts)
     source = Source(Path(against).name, dense_file.digest, dense_file.layout, dense_file.dropped)
