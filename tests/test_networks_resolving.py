@@ -189,7 +189,7 @@ def changed(module: nn.Module, **layers: nn.Module) -> OrderedDict[str, Tensor]:
             "does not say where",
             "did you mean torchvision:resnet18 or cifar:resnet18?",
         ),
-        ("hf:dir", {}, UsageError, "not supported yet", "torchvision:"),
+        ("hf:dir", {}, InputError, "cannot read", ""),
         ("torchvison:resnet18", {}, UsageError, "no module", "did you mean torchvision:?"),
         ("torchvision:resnet18", {"foo": 1}, UsageError, "unexpected keyword", "--arch-arg"),
         ("torchvision:resnet18", {"weights": "DEFAULT"}, UsageError, "not allowed", "checkpoint"),
