@@ -124,14 +124,10 @@ def test_a_model_directory_becomes_one(
     (model / "model.safetensors").write_bytes(b"x")
     (tmp_path / "own.pth").write_bytes(b"x")
     files = settings.files(tmp_path / checkpoint, None, None, arch)
-    output = output.replace("@", tmp_path.name)
-    place = tmp_path.parent if checkpoint == "own.pth" else tmp_path
-    assert (files.output, files.as_directory) == (place / output, not output.endswith(".safetensors"))
-    assert files.reports == (
-        (place / f"{output}.json").with_name(output.removesuffix(".safetensors") + ".json"),
-    )
+    assert (files.output, files.as_directory) == (tmp_path / output, not output.endswith(".safetensors"))
+    assert files.reports == (tmp_path / (output.removesuffix(".safetensors") + ".json"),)
     files.check(force=False, dry_run=False)
-    if files.as_directory and checkpoint != "own.pth":
+    if files.as_directory:
         files.output.mkdir()
         (files.output / "config.json").write_text("{}")
         with pytest.raises(UsageError, match="exists"):

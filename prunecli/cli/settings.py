@@ -127,12 +127,12 @@ class Files:
             if report.suffix not in names.REPORT_ENDINGS:
                 endings = ", ".join(names.REPORT_ENDINGS)
                 raise UsageError(f"--report {report}: no report of that kind", f"known endings: {endings}")
+        require_readable(self.checkpoint)
         if not self.as_directory and self.output.suffix != ".safetensors":
             raise UsageError(
                 f"{self.output}: the output is a .safetensors file",
                 f"-o {self.output.with_suffix('.safetensors')}",
             )
-        require_readable(self.checkpoint)
         if dry_run:
             return
         if self.as_directory:
