@@ -81,11 +81,12 @@ def _by_fvcore(module: nn.Module, inputs: Inputs) -> Count:
 
 
 def _by_torch(module: nn.Module, inputs: Inputs, left_out: int) -> Count:
+    from torch.nn.attention import SDPBackend, sdpa_kernel
     from torch.utils.flop_counter import FlopCounterMode
 
-    # Fused recurrent layers hide their products from it.
-    fused = torch.backends.mkldnn.flags(enabled=False)
-    with torch.no_grad(), fused, FlopCounterMode(display=False) as counter:
+    # Fused recurrent layers and (before torch 2.15) fused attention on a CPU hide their products from it.
+    fused, attention = torch.backends.mkldnn.flags(enabled=False), sdpa_kernel(SDPBackend.MATH)
+    with torch.no_grad(), fused, attention, FlopCounterMode(display=False) as counter:
         inputs.run(module)
     root = type(module).__name__
     by_module = {

@@ -16,6 +16,7 @@ import torch
 from torch import Tensor, nn
 from torch.func import functional_call
 from torch.nn import functional as F  # noqa: N812
+from torch.nn.attention import SDPBackend, sdpa_kernel
 from torch.utils.flop_counter import FlopCounterMode
 
 from prunecli.assembly import all_tensors
@@ -620,7 +621,8 @@ def outputs(module: nn.Module, tensors: dict[str, Tensor], x: Tensor) -> list[Te
 
 def flops(module: nn.Module, tensors: dict[str, Tensor], x: Tensor) -> int:
     """Multiply-adds of convolutions and products by torch's own counter (it counts two for each)."""
-    with FlopCounterMode(display=False) as counter:
+    # Before torch 2.15 the counter does not know fused attention on a CPU.
+    with sdpa_kernel(SDPBackend.MATH), FlopCounterMode(display=False) as counter:
         outputs(module, tensors, x)
     assert counter.get_total_flops() % 2 == 0
     return counter.get_total_flops() // 2

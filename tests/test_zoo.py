@@ -39,6 +39,10 @@ NETWORKS = [
 LIBRARIES = {"timm": "timm", "hf": "transformers"}
 
 
+BOUND = {"timm:efficientvit_b0": 1e-7}
+"""It computes its attention in float32 whatever its inputs are."""
+
+
 def case_of(name: str, side: int | None) -> Case:
     library = LIBRARIES.get(name.partition(":")[0])
     if library is not None:
@@ -86,7 +90,7 @@ def test_half_of_everything(name: str, side: int | None) -> None:
     subject = Subject.open(module, weights, space, [small, inputs])
     for proof in subject.prove(choice.plan.keep):
         assert proof.passed, proof.detail
-        assert proof.name != ORACLE or proof.error is None or proof.error <= 1e-9
+        assert proof.name != ORACLE or proof.error is None or proof.error <= BOUND.get(name, 1e-9)
 
     cut = pruned(module, space, choice.tensors, choice.plan.keep)
     after = {**space.sizes, **choice.plan.sizes}
