@@ -23,15 +23,12 @@ from torch import Tensor, nn
 from prunecli.checkpoint.specs import InputSpec, Scalar
 from prunecli.errors import UsageError
 from prunecli.networks.family import Arguments, Family, image
-from prunecli.networks.ultralytics_names import PREFIX, plain, settings_of, shipped
+from prunecli.networks.ultralytics_names import PREFIX, QUIET, plain, settings_of, shipped
 
 _SIDES = {"ClassificationModel": 224}
 _SIDE = 640
 # The last layer's tensors with one row for each class, with or without the prefix that reading strips.
 _CLASS_ROWS = re.compile(r"(?:model\.)*\d+\.(?:cv3\.0\.2|linear)\.weight")
-
-QUIET = {"YOLO_OFFLINE": "true", "YOLO_VERBOSE": "false", "YOLO_AUTOINSTALL": "false"}
-"""What keeps ultralytics from looking for the network, printing, and installing packages."""
 
 
 def _make(name: str, arguments: Arguments) -> nn.Module:

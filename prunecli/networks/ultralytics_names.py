@@ -21,6 +21,8 @@ _BUILDERS = {
     "OBB": "OBBModel", "OBB26": "OBBModel",
     "Classify": "ClassificationModel",
 }  # fmt: skip
+QUIET = {"YOLO_OFFLINE": "true", "YOLO_VERBOSE": "false", "YOLO_AUTOINSTALL": "false"}
+"""What keeps ultralytics from looking for the network, printing, and installing packages."""
 _NUMBERED = re.compile(r"yolov?\d+")
 
 
