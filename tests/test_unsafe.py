@@ -220,7 +220,7 @@ def test_an_ultralytics_pickle_says_its_network(tmp_path: Path, capsys: pytest.C
         for key, value in plain.items()
     )
     facts = prunecli.inspect(path, inputs=["3,64,64"], unsafe_load=True).network
-    assert (facts.name, dict(facts.arguments)) == ("ultralytics:yolov8n", {"nc": 3})
+    assert (facts.spec, dict(facts.arguments)) == ("ultralytics:yolov8n", {"nc": 3})
     explained = prunecli.explain(path, "model.0.conv", inputs=["3,64,64"], unsafe_load=True)
     assert explained.groups
 
