@@ -13,7 +13,7 @@ import prunecli
 from prunecli.checkpoint import read
 from prunecli.errors import InputError, UsageError
 from prunecli.fresh import RELOAD
-from prunecli.networks import build, resolve
+from prunecli.networks import build, resolve, ultralytics_names
 from prunecli.proofs import ORACLE, run
 
 pytestmark = needs_ultralytics
@@ -85,7 +85,10 @@ def test_input_channels_are_read_off_the_first_layer() -> None:
     assert network.inputs[0].shape == (1, 1, 224, 224)
 
 
-@pytest.mark.parametrize("argument", [{"cfg": "own.yaml"}, {"nc": "x"}, {"nc": 0}, {"verbose": True}])
+@pytest.mark.parametrize(
+    "argument",
+    [{"cfg": "own.yaml"}, {"nc": "x"}, {"nc": 0}, {"nc": 30_001}, {"ch": 1_025}, {"verbose": True}],
+)
 def test_only_classes_and_channels_are_arguments(argument: dict[str, object]) -> None:
     with pytest.raises(UsageError, match="takes no --arch-arg") as caught:
         build("ultralytics:yolov8n", argument)  # type: ignore[arg-type]
@@ -111,7 +114,9 @@ OTHERS = [
 
 
 @pytest.mark.parametrize("name", ["yolov8n-seg", *(pytest.param(n, marks=pytest.mark.slow) for n in OTHERS)])
-def test_pruned_reloaded_and_verified(name: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+def test_pruned_reloaded_and_verified(
+    name: str, tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
     dense, small = tmp_path / "dense.pth", tmp_path / "small.safetensors"
     torch.save(yolo(name, 3).state_dict(), dense)
     arch = ("--arch", f"ultralytics:{name}.yaml", "--input", "3,64,64")
@@ -130,3 +135,8 @@ def test_pruned_reloaded_and_verified(name: str, tmp_path: Path, capsys: pytest.
     # Strides and anchors follow the image, not the one it was pruned on.
     with torch.no_grad():
         assert module(torch.rand(2, 3, 96, 128)) is not None
+    monkeypatch.setattr(ultralytics_names, "find_spec", lambda _: None)
+    ultralytics_names.shipped.cache_clear()
+    with pytest.raises(InputError, match="ultralytics is not installed") as caught:
+        prunecli.load(small)
+    assert caught.value.hint == 'type: pip install "prunecli[yolo]"'

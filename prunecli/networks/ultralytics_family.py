@@ -27,13 +27,15 @@ from prunecli.networks.ultralytics_names import PREFIX, QUIET, plain, settings_o
 
 _SIDES = {"ClassificationModel": 224}
 _SIDE = 640
+# Recipes are untrusted, and the constructor takes real memory for each class and channel.
+_MOST = {"nc": 30_000, "ch": 1_024}
 # The last layer's tensors with one row for each class, with or without the prefix that reading strips.
 _CLASS_ROWS = re.compile(r"(?:model\.)*\d+\.(?:cv3\.0\.2|linear)\.weight")
 
 
 def _make(name: str, arguments: Arguments) -> nn.Module:
     for key, value in arguments.items():
-        if key not in ("nc", "ch") or type(value) is not int or value < 1:
+        if type(value) is not int or not 1 <= value <= _MOST.get(key, 0):
             raise UsageError(
                 f"ultralytics: takes no --arch-arg {key}={value}",
                 "nc=CLASSES or ch=CHANNELS; for more write FILE.py:factory",
