@@ -117,10 +117,9 @@ def timm_case(name: str) -> Case:
 
 
 def yolo_case(name: str) -> Case:
-    from ultralytics.nn.tasks import DetectionModel, SegmentationModel
+    from prunecli.networks import build
 
-    make = SegmentationModel if "-seg" in name else DetectionModel
-    return Case(make(name, verbose=False), (image(3, 256, 256),))
+    return Case(build(f"ultralytics:{name}", {})[0], (image(3, 256, 256),))
 
 
 def hf_llama() -> Case:
@@ -319,6 +318,6 @@ def entries() -> Iterator[Entry]:
         arch = f"timm:{name}"
         yield Entry(TIMM, arch, lambda name=name: timm_case(name), arch, arguments_of(name))
     for name in YOLO_CASES:
-        yield Entry(YOLO, f"yolo:{name}", lambda name=name: yolo_case(name))
+        yield Entry(YOLO, f"yolo:{name}", lambda name=name: yolo_case(name), f"ultralytics:{name}")
     for name, make in HF_CASES.items():
         yield Entry(HF, f"hf:{name}", make)

@@ -7,7 +7,7 @@ _prune() {
     done
     case $previous in
         --show-completion) COMPREPLY=($(compgen -W 'bash zsh fish' -- "$current")); return ;;
-        --arch) compopt -o nospace 2>/dev/null; COMPREPLY=($(compgen -W 'torchvision: timm: cifar: hf:' -- "$current")); return ;;
+        --arch) compopt -o nospace 2>/dev/null; COMPREPLY=($(compgen -W 'torchvision: timm: cifar: ultralytics: hf:' -- "$current")); return ;;
         --arch-arg) return ;;
         --input) return ;;
         --speedup) return ;;
@@ -39,10 +39,10 @@ _prune() {
     esac
     case $command in
         '') words='inspect explain run verify ls demo --version --show-completion -h --help' ;;
-        inspect) words='--groups --arch --arch-arg --input --json -h --help' ;;
-        explain) words='--arch --arch-arg --input --json -q --quiet -h --help' ;;
-        run) words='--speedup --flops --params --ratio --criterion --scheme --protect --max-ratio --round-to --steps --reduce --normalize --repair --heads --only --ignore --ratio-for --round-to-for --arch --arch-arg --input -o --output --report --force --json -q --quiet --dry-run --plan --tolerance --device --seed --threads -h --help' ;;
-        verify) words='--against --arch --json -q --quiet -h --help' ;;
+        inspect) words='--groups --arch --arch-arg --input --unsafe-load --json -h --help' ;;
+        explain) words='--arch --arch-arg --input --unsafe-load --json -q --quiet -h --help' ;;
+        run) words='--speedup --flops --params --ratio --criterion --scheme --protect --max-ratio --round-to --steps --reduce --normalize --repair --heads --only --ignore --ratio-for --round-to-for --arch --arch-arg --input --unsafe-load -o --output --report --force --json -q --quiet --dry-run --plan --tolerance --device --seed --threads -h --help' ;;
+        verify) words='--against --arch --unsafe-load --json -q --quiet -h --help' ;;
         ls) words='--json -h --help' ;;
         demo) words='-o --output --speedup --force --json -q --quiet -h --help' ;;
     esac

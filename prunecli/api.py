@@ -59,6 +59,7 @@ def prune(
     tolerance: float = 0.005,
     plan: Plan | None = None,
     progress: Callable[[str], None] | None = None,
+    unsafe_load: bool = False,
 ) -> Result:
     """Prune a checkpoint file or a module to one target; the input is never changed.
 
@@ -67,7 +68,8 @@ def prune(
     ``ratio_for`` (globs and the fraction that matching groups lose), and then nothing else is cut.
     ``only`` and ``ignore`` are globs, ``round_to_for`` maps globs to multiples. ``inputs`` as ``--input``
     takes them; ``example_inputs`` a tensor, a tuple, or a mapping by argument name, of tensors or of lists
-    and dicts of them. Raises ``UsageError``, ``InputError``, and ``ImpossibleError`` where the target is out
+    and dicts of them. ``unsafe_load`` lets a pickle run code in another process, where reading it safely is
+    refused. Raises ``UsageError``, ``InputError``, and ``ImpossibleError`` where the target is out
     of reach or a proof fails.
     """
     singled = Asked(heads, tuple(only), tuple(ignore), dict(ratio_for or {}), dict(round_to_for or {}))
@@ -81,7 +83,7 @@ def prune(
     clock = Clock(progress)
     with _threads(threads):
         with clock.stage("read"):
-            dense = open_dense(model_or_path, example_inputs, arch, arch_args, inputs)
+            dense = open_dense(model_or_path, example_inputs, arch, arch_args, inputs, unsafe_load)
             require_prunable(dense)
 
         def select(space: Space, tensors: Mapping[str, Tensor]) -> Choice:
@@ -150,13 +152,14 @@ def inspect(
     arch: str | None = None,
     arch_args: Mapping[str, Scalar] | None = None,
     inputs: Sequence[str] = (),
+    unsafe_load: bool = False,
 ) -> Inspection:
     """Layers, coupled groups and totals of a checkpoint or a module. Raises ``UsageError`` and
     ``InputError``.
     """
     clock = Clock()
     with clock.stage("read"):
-        dense = open_dense(model_or_path, example_inputs, arch, arch_args, inputs)
+        dense = open_dense(model_or_path, example_inputs, arch, arch_args, inputs, unsafe_load)
     with evaluating(dense.module):
         with clock.stage("trace"):
             space = traced(dense)

@@ -11,7 +11,7 @@ from torch import Tensor, nn
 from prunecli import __version__
 from prunecli import inputs as input_room
 from prunecli.checkpoint.locating import bytes_of, implied_arch
-from prunecli.checkpoint.reading import read
+from prunecli.checkpoint.reading import Checkpoint, read
 from prunecli.checkpoint.recipe import Recipe
 from prunecli.clock import Clock
 from prunecli.errors import ImpossibleError, InputError, first_line
@@ -24,6 +24,7 @@ from prunecli.pruning import freed_by, planned
 from prunecli.report.model import NetworkFacts, Output, Proof, Source, Verification
 from prunecli.selection import Choice
 from prunecli.subjects import MODULE, Dense
+from prunecli.unsafe import opened
 
 
 def verify(
@@ -32,6 +33,7 @@ def verify(
     against: str | Path | None = None,
     arch: str | None = None,
     factory: Callable[..., nn.Module] | None = None,
+    unsafe_load: bool = False,
 ) -> Verification:
     """Check a written file: digests, reload in a fresh process, and with ``against`` the cut itself.
 
@@ -56,11 +58,13 @@ def verify(
             if recipe.arch != MODULE
             else _reload_here(path, recipe, factory)
         )
-    source = None
+    source, notes = None, tuple[str, ...]()
     if against is not None:
         with clock.stage("cut again"):
-            source, more = _verify_cut(checkpoint.tensors, recipe, against, arch)
+            found = opened(against, unsafe_load)
+            source, more = _verify_cut(checkpoint.tensors, recipe, found.checkpoint, arch)
             proofs += more
+            notes = found.notes
     return Verification(
         version=__version__,
         output=Output(Path(path).name, checkpoint.digest, bytes_of(Path(path))),
@@ -69,6 +73,7 @@ def verify(
         against=source,
         changed_by=recipe.changed_by,
         timings=clock.seconds,
+        notes=notes,
     )
 
 
@@ -98,16 +103,15 @@ def _digest_proof(tensors: Mapping[str, Tensor], recipe: Recipe) -> Proof:
 
 
 def _verify_cut(
-    tensors: Mapping[str, Tensor], recipe: Recipe, against: str | Path, arch: str | None
+    tensors: Mapping[str, Tensor], recipe: Recipe, dense_file: Checkpoint, arch: str | None
 ) -> tuple[Source, list[Proof]]:
-    dense_file = read(against)
     own, arguments = recipe.arch, recipe.arguments
     if own.startswith("hf:"):
-        own, arguments = implied_arch(Path(against)) or own, {}
+        own, arguments = implied_arch(dense_file.path) or own, {}
     network = resolve(dense_file.tensors, arch=arch or own, arguments=arguments, inputs=recipe.inputs)
     facts = NetworkFacts(recipe.arch, dict(network.arguments))
     dense = Dense(network.module, recipe.inputs, recipe.arch, recipe.arguments, arch, None, facts)
-    source = Source(Path(against).name, dense_file.digest, dense_file.layout, dense_file.dropped)
+    source = Source(dense_file.path.name, dense_file.digest, dense_file.layout, dense_file.dropped)
     same = dense_file.digest == recipe.source_digest
     detail = "the file it was cut from" if same else "another file than the one it was cut from"
     proofs = [Proof("source digest", same, detail=detail)]

@@ -34,6 +34,7 @@ def explain(
     arch: str | None = None,
     arch_args: Mapping[str, Scalar] | None = None,
     inputs: Sequence[str] = (),
+    unsafe_load: bool = False,
 ) -> Explanation:
     """What goes together with ``name``: a group, a module, a parameter, or a glob over those.
 
@@ -41,7 +42,7 @@ def explain(
     """
     clock = Clock()
     with clock.stage("read"):
-        dense = open_dense(model_or_path, example_inputs, arch, arch_args, inputs)
+        dense = open_dense(model_or_path, example_inputs, arch, arch_args, inputs, unsafe_load)
     with evaluating(dense.module), clock.stage("trace"):
         space, uses = traced_with_uses(dense)
     view = _View(space, uses, frozenset(key for key, _ in dense.module.named_buffers(remove_duplicate=False)))

@@ -13,13 +13,14 @@ from torch import Tensor, nn
 from prunecli import inputs as input_room
 from prunecli.assembly import all_tensors
 from prunecli.checkpoint.locating import implied_arch
-from prunecli.checkpoint.reading import read, require_finite
+from prunecli.checkpoint.reading import require_finite
 from prunecli.checkpoint.specs import InputSpec, Scalar
 from prunecli.errors import InputError, UsageError
 from prunecli.networks.building import recorded
 from prunecli.networks.families import FAMILIES
 from prunecli.networks.resolving import resolve
 from prunecli.report.model import Input, NetworkFacts, Source
+from prunecli.unsafe import opened
 
 MODULE = "module"
 """The architecture of a recipe for a module that was handed over in Python."""
@@ -56,12 +57,13 @@ def open_dense(
     arch: str | None,
     arch_args: Mapping[str, Scalar] | None,
     inputs: Sequence[str],
+    unsafe_load: bool = False,
 ) -> Dense:
     """Read and identify a checkpoint, or take a module as it is. Raises ``UsageError`` and ``InputError``."""
     if isinstance(model_or_path, nn.Module):
         dense = _from_module(model_or_path, example_inputs, arch, arch_args or {}, inputs)
     else:
-        dense = _from_path(model_or_path, example_inputs, arch, arch_args or {}, inputs)
+        dense = _from_path(model_or_path, example_inputs, arch, arch_args or {}, inputs, unsafe_load)
     _require_followable(dense.module)
     return replace(dense, specs=input_room.at_arguments(dense.module, dense.specs))
 
@@ -79,22 +81,30 @@ def _require_followable(module: nn.Module) -> None:
 
 
 def _from_path(
-    path: str | Path, example: Any, arch: str | None, arguments: Mapping[str, Scalar], inputs: Sequence[str]
+    path: str | Path,
+    example: Any,
+    arch: str | None,
+    arguments: Mapping[str, Scalar],
+    inputs: Sequence[str],
+    unsafe_load: bool,
 ) -> Dense:
-    checkpoint = read(path)
+    found = opened(path, unsafe_load)
+    checkpoint = found.checkpoint
     if checkpoint.recipe is not None:
         raise InputError(
             f"'{Path(path).name}' was pruned by this tool already",
             "prune the dense checkpoint to the higher target instead; prune verify checks this one",
         )
-    arch = arch or implied_arch(Path(path))
+    arch = arch or found.arch or implied_arch(Path(path))
     network = resolve(checkpoint.tensors, arch=arch, arguments=arguments, inputs=inputs)
     specs = network.inputs if example is None else input_room.describe(example, network.module)
     source = Source(Path(path).name, checkpoint.digest, checkpoint.layout, checkpoint.dropped)
     own_code = arch is not None and not _is_registry(arch)
     spec = Path(network.spec).name if own_code else recorded(network.spec, network.module)
     left_out = [f"left out of the result: {', '.join(checkpoint.dropped)}"] if checkpoint.dropped else []
-    facts = NetworkFacts(spec, dict(network.arguments), network.assumed, (*network.notes, *left_out))
+    facts = NetworkFacts(
+        spec, dict(network.arguments), network.assumed, (*found.notes, *network.notes, *left_out)
+    )
     return Dense(
         module=network.module,
         specs=specs,

@@ -35,10 +35,14 @@ def test_tables_json_and_names(
     assert "[out: units of conv1]" in ran.out
     assert ran.err == "note: identified by 320 names\n"
     assert run_here(capsys, "explain", path, "conv1", "-q") == Ran(0, "conv1\n", "")
-    options = ("--arch", "x", "--arch-arg", "n=2", "--input", "3,8,8")
+    options = ("--arch", "x", "--arch-arg", "n=2", "--input", "3,8,8", "--unsafe-load")
     ran = run_here(capsys, "explain", path, "conv1", "--json", *options)
     assert json.loads(ran.out) == explanation().to_json()
-    assert calls[-1] == (path, "conv1", {"arch": "x", "arch_args": {"n": 2}, "inputs": ("3,8,8",)})
+    assert calls[-1] == (
+        path,
+        "conv1",
+        {"arch": "x", "arch_args": {"n": 2}, "inputs": ("3,8,8",), "unsafe_load": True},
+    )
 
 
 @pytest.mark.parametrize(

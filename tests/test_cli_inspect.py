@@ -33,9 +33,13 @@ def test_layers_groups_and_json(
     assert "64x3x7x7" in ran.out
     assert ran.err == "note: identified by 320 names\n"
     assert "prunable" in run_here(capsys, "inspect", path, "--groups").out
-    ran = run_here(capsys, "inspect", path, "--json", "--arch", "x", "--arch-arg", "n=2", "--input", "3,8,8")
+    options = ("--arch", "x", "--arch-arg", "n=2", "--input", "3,8,8", "--unsafe-load")
+    ran = run_here(capsys, "inspect", path, "--json", *options)
     assert json.loads(ran.out) == inspection().to_json()
-    assert calls[-1] == (path, {"arch": "x", "arch_args": {"n": 2}, "inputs": ("3,8,8",)})
+    assert calls[-1] == (
+        path,
+        {"arch": "x", "arch_args": {"n": 2}, "inputs": ("3,8,8",), "unsafe_load": True},
+    )
 
 
 def test_a_directory_is_rejected_input_and_a_missing_file_wrong_usage(

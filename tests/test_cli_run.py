@@ -80,7 +80,7 @@ def test_every_option_reaches_the_api(
         "--ignore layer1.* --ignore fc --only layer* --heads 0.25 --ratio-for layer2.*=0.5 --ratio-for a=b=0 "
         "--round-to-for layer3.*=4 --reduce max --normalize gaussian --repair none --tolerance 0.01 "
         "--device cpu --seed 7 --threads 2 --arch cifar:resnet20 --arch-arg num_classes=10 --input 3,32,32 "
-        "--force"
+        "--unsafe-load --force"
     )
     ran = run_here(capsys, "run", checkpoint, *options.split())
     assert ran.code == 0, ran.err
@@ -108,6 +108,7 @@ def test_every_option_reaches_the_api(
         "arch": "cifar:resnet20",
         "arch_args": {"num_classes": 10},
         "inputs": ("3,32,32",),
+        "unsafe_load": True,
     }
     assert api.saved == [(checkpoint.with_name("model.pruned.safetensors"), True)]
 

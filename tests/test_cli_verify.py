@@ -39,7 +39,7 @@ def test_all_proofs_hold(
     ran = run_here(capsys, "verify", out, "--against", dense, "--arch", "x")
     assert ran.code == 0
     assert ran.out.count(" pass ") == 2
-    assert calls == [{"path": out, "against": dense, "arch": "x"}]
+    assert calls == [{"path": out, "against": dense, "arch": "x", "unsafe_load": False}]
     assert json.loads(run_here(capsys, "verify", out, "--json").out)["passed"] is True
     assert run_here(capsys, "verify", out, "-q") == Ran(0, f"{out}\n", "")
 

@@ -24,6 +24,10 @@ _FAILURES = (
 _GLOBAL = re.compile(r"(?:GLOBAL|global|class|build|type)s?:? +`?([\w.]+\.[\w.]+)`? was not an allowed")
 
 
+class NeedsCodeError(InputError):
+    """A pickle that asks for something which is neither a container nor a tensor."""
+
+
 def is_pickle(start: bytes) -> bool:
     """Whether a file that begins with ``start`` is a ``torch.save`` zip or a bare pickle."""
     return start.startswith(b"PK\x03\x04") or (start[:1] == b"\x80" and start[1:2] in b"\x02\x03\x04\x05")
@@ -63,10 +67,10 @@ def _refusal(path: Path, error: BaseException) -> InputError:
     wanted = re.search(r"GLOBAL ([\w.]+)", text) or _GLOBAL.search(text)
     if wanted:
         name = wanted.group(1)
-        return InputError(
+        return NeedsCodeError(
             f"'{path}' is a pickle that needs code to open: it asks for {name}",
-            "never run it unless you trust its source; if you do, open it in its own project and "
-            "torch.save(model.state_dict(), FILE)",
+            "such a file can do anything when it is opened: only if you trust where it comes from, "
+            "--unsafe-load (in Python unsafe_load=True)",
         )
     if "TorchScript" in text:
         return InputError(

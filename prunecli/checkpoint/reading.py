@@ -71,6 +71,17 @@ def require_finite(tensors: Mapping[str, Tensor]) -> None:
             )
 
 
+def dense(tensors: Mapping[str, Tensor]) -> dict[str, Tensor]:
+    """``tensors``, contiguous. Raises ``InputError`` for a sparse or quantised one."""
+    for name, tensor in tensors.items():
+        if tensor.layout is not torch.strided or tensor.is_quantized or tensor.is_meta:
+            raise InputError(
+                f"tensor '{name}' is not dense ({str(tensor.layout).removeprefix('torch.')}, {tensor.dtype})",
+                "save the float weights of the network, before quantisation or sparsification",
+            )
+    return {name: tensor.contiguous() for name, tensor in tensors.items()}
+
+
 def _require_file(path: Path) -> None:
     if path.is_dir():
         weights_in(path)
@@ -112,13 +123,7 @@ def _read(given: Path) -> Checkpoint:
 
 
 def _checkpoint(path: Path, found: Unwrapped, kind: str, digest: str, recipe: Recipe | None) -> Checkpoint:
-    for name, tensor in found.tensors.items():
-        if tensor.layout is not torch.strided or tensor.is_quantized or tensor.is_meta:
-            raise InputError(
-                f"tensor '{name}' is not dense ({str(tensor.layout).removeprefix('torch.')}, {tensor.dtype})",
-                "save the float weights of the network, before quantisation or sparsification",
-            )
-    tensors = {name: tensor.contiguous() for name, tensor in found.tensors.items()}
+    tensors = dense(found.tensors)
     return Checkpoint(path, tensors, ", ".join((kind, *found.notes)), found.dropped, digest, recipe)
 
 

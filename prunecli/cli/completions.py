@@ -25,7 +25,7 @@ _VALUES: dict[str, tuple[str, ...]] = {
     "--repair": names.REPAIR,
     "--device": names.DEVICES,
     "--show-completion": names.SHELLS,
-    "--arch": ("torchvision:", "timm:", "cifar:", "hf:"),
+    "--arch": ("torchvision:", "timm:", "cifar:", "ultralytics:", "hf:"),
     "ls": names.LISTS,
 }
 _FILES = frozenset({"--output", "--report", "--plan", "--against", "inspect", "explain", "run", "verify"})

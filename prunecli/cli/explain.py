@@ -14,6 +14,7 @@ from prunecli.cli.options import (
     Checkpoint,
     Input,
     Json,
+    UnsafeLoad,
     network,
     require_one_format,
     require_readable,
@@ -28,6 +29,7 @@ def explain(
     arch: Arch = None,
     arch_arg: ArchArg = None,
     input: Input = None,
+    unsafe_load: UnsafeLoad = False,
     json: Json = False,
     quiet: Annotated[
         bool,
@@ -36,12 +38,14 @@ def explain(
 ) -> None:
     """Show what goes together with a layer or a group, and why something stays."""
     require_one_format(json, quiet)
-    of = network(arch, arch_arg, input)
+    of = network(arch, arch_arg, input, unsafe_load)
     require_readable(ckpt)
     import prunecli
 
     with output.progress(quiet):
-        found = prunecli.explain(ckpt, name, arch=of.arch, arch_args=of.arguments, inputs=of.inputs)
+        found = prunecli.explain(
+            ckpt, name, arch=of.arch, arch_args=of.arguments, inputs=of.inputs, unsafe_load=of.unsafe_load
+        )
     if quiet:
         output.lines(group.row.name for group in found.groups)
         return

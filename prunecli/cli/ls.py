@@ -26,9 +26,9 @@ def ls(
 
 
 def _networks() -> list[dict[str, str]]:
-    from prunecli.networks import names as network_names
+    from prunecli.networks import listed
 
-    return [{"name": name} for name in network_names()]
+    return [{"name": name} for name in listed()]
 
 
 def _methods(what: str) -> list[dict[str, str]]:

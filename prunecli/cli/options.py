@@ -31,8 +31,8 @@ Arch: TypeAlias = Annotated[
     typer.Option(
         metavar="SPEC",
         rich_help_panel=NETWORK,
-        help="torchvision:NAME, timm:NAME, cifar:NAME, hf:DIR or FILE.py:factory. Default: identified from "
-        "the file, or the config.json beside it.",
+        help="torchvision:NAME, timm:NAME, cifar:NAME, ultralytics:NAME, hf:DIR or FILE.py:factory. Default: "
+        "identified from the file, or the config.json beside it.",
     ),
 ]
 ArchArg: TypeAlias = Annotated[
@@ -50,6 +50,15 @@ Input: TypeAlias = Annotated[
         "Repeatable.",
     ),
 ]
+UnsafeLoad: TypeAlias = Annotated[
+    bool,
+    typer.Option(
+        "--unsafe-load",
+        rich_help_panel=NETWORK,
+        help="Let a pickle that needs code (a whole ultralytics model) run it, in a process of its own. "
+        "Only for a file whose source you trust.",
+    ),
+]
 Json: TypeAlias = Annotated[
     bool, typer.Option("--json", rich_help_panel=OUTPUT, help="Print one JSON document instead of tables.")
 ]
@@ -63,20 +72,23 @@ Force: TypeAlias = Annotated[
 
 @dataclass(frozen=True)
 class Network:
-    """How the network is found: ``--arch``, ``--arch-arg``, ``--input``."""
+    """How the network is found: ``--arch``, ``--arch-arg``, ``--input``, ``--unsafe-load``."""
 
     arch: str | None
     arguments: Mapping[str, Scalar]
     inputs: tuple[str, ...]
+    unsafe_load: bool = False
 
 
-def network(arch: str | None, arch_arg: list[str] | None, input: list[str] | None) -> Network:
+def network(
+    arch: str | None, arch_arg: list[str] | None, input: list[str] | None, unsafe_load: bool = False
+) -> Network:
     """What was typed about the network. Raises ``UsageError`` for an argument or input that cannot be one."""
     from prunecli.networks.arguments import parse_arguments, parse_input
 
     for text in input or []:
         parse_input(text)
-    return Network(arch, parse_arguments(arch_arg or []), tuple(input or ()))
+    return Network(arch, parse_arguments(arch_arg or []), tuple(input or ()), unsafe_load)
 
 
 def require_readable(path: Path) -> None:

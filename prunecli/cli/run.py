@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from prunecli.cli import names, options, output, settings
-from prunecli.cli.options import OUTPUT, Arch, ArchArg, Checkpoint, Force, Input, Json, Quiet
+from prunecli.cli.options import OUTPUT, Arch, ArchArg, Checkpoint, Force, Input, Json, Quiet, UnsafeLoad
 from prunecli.cli.settings import Printing, Request
 
 if TYPE_CHECKING:
@@ -128,6 +128,7 @@ def run(
     arch: Arch = None,
     arch_arg: ArchArg = None,
     input: Input = None,
+    unsafe_load: UnsafeLoad = False,
     out: Annotated[
         Path | None,
         typer.Option(
@@ -183,7 +184,7 @@ def run(
         limits=settings.Limits(protect, max_ratio, round_to, steps, tolerance, seed, threads),
         groups=groups,
         target=settings.target(targets, plan, groups),
-        network=options.network(arch, arch_arg, input),
+        network=options.network(arch, arch_arg, input, unsafe_load),
         plan_file=plan,
         printing=settings.Printing(as_json=json, quiet=quiet, force=force, dry_run=dry_run),
     )
@@ -222,6 +223,7 @@ def _prune(request: Request, plan: Plan | None, progress: Callable[[str], None] 
         arch=network.arch,
         arch_args=network.arguments,
         inputs=network.inputs,
+        unsafe_load=network.unsafe_load,
         heads=groups.heads,
         only=groups.only,
         ignore=groups.ignore,

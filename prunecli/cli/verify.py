@@ -8,7 +8,7 @@ from typing import Annotated
 import typer
 
 from prunecli.cli import output
-from prunecli.cli.options import Arch, Json, Quiet, require_one_format, require_readable
+from prunecli.cli.options import Arch, Json, Quiet, UnsafeLoad, require_one_format, require_readable
 from prunecli.errors import ImpossibleError
 
 
@@ -19,6 +19,7 @@ def verify(
         typer.Option(metavar="CKPT", help="The dense checkpoint: cut it again and compare."),
     ] = None,
     arch: Arch = None,
+    unsafe_load: UnsafeLoad = False,
     json: Json = False,
     quiet: Quiet = False,
 ) -> None:
@@ -30,7 +31,7 @@ def verify(
     import prunecli
 
     with output.progress(quiet):
-        found = prunecli.verify(out, against=against, arch=arch)
+        found = prunecli.verify(out, against=against, arch=arch, unsafe_load=unsafe_load)
     output.notes(() if quiet else (*found.network.notes, *found.notes))
     if json:
         output.document(found.to_json())

@@ -1,8 +1,8 @@
-"""From a checkpoint to an ``nn.Module``: torchvision, the bundled CIFAR networks, timm, the user's own
-factory.
+"""From a checkpoint to an ``nn.Module``: torchvision, the bundled CIFAR networks, timm, ultralytics, a
+Hugging Face directory, the user's own factory.
 
-``names`` and ``parse_input`` are light; what needs torch is imported on first use, so that completion is
-quick.
+``names``, ``listed`` and ``parse_input`` are light; what needs torch is imported on first use, so that
+completion is quick.
 """
 
 from __future__ import annotations
@@ -11,7 +11,7 @@ from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
 from prunecli.networks.arguments import parse_arguments, parse_input
-from prunecli.networks.catalogue import names
+from prunecli.networks.catalogue import listed, names
 
 if TYPE_CHECKING:
     from prunecli.networks.building import build, materialise
@@ -20,6 +20,7 @@ if TYPE_CHECKING:
 __all__ = [
     "Network",
     "build",
+    "listed",
     "materialise",
     "names",
     "parse_arguments",

@@ -11,7 +11,7 @@ from prunecli.checkpoint.specs import InputSpec, Scalar
 from prunecli.errors import UsageError, unknown_name
 from prunecli.networks import factories
 from prunecli.networks.arguments import refuse_fetching
-from prunecli.networks.catalogue import names
+from prunecli.networks.catalogue import listed
 from prunecli.networks.families import FAMILIES
 from prunecli.networks.family import Family
 from prunecli.networks.sketching import materialise, sketch
@@ -33,7 +33,7 @@ def family_of(spec: str) -> tuple[Family, str] | None:
     family = FAMILIES.get(prefix)
     if family is None or not colon:
         if ":" not in spec or spec.startswith(":"):
-            known = [full for full in names() if full.partition(":")[2] == spec]
+            known = [full for full in listed() if full.partition(":")[2] == spec]
             hint = (
                 f"did you mean {' or '.join(known)}?"
                 if known
@@ -41,6 +41,7 @@ def family_of(spec: str) -> tuple[Family, str] | None:
             )
             raise UsageError(f"--arch '{spec}' does not say where the network comes from", hint)
         return None
+    name = family.plain(name)
     known_names = None if family.names is None else family.names()
     if known_names is not None and name not in known_names:
         raise unknown_name("network", spec, [f"{prefix}:{known}" for known in known_names])
@@ -93,7 +94,7 @@ def build(spec: str, arguments: Mapping[str, Scalar]) -> tuple[nn.Module, tuple[
     family, name = found
     make = real_maker(spec, arguments)
     try:
-        module = sketch(make)
+        module = sketch(make) if family.sketched else _forked(make)
     except UsageError:
         # A network that reads its own fresh parameters cannot be sketched; a wrong argument fails here again.
         module = _forked(make)

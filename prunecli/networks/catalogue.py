@@ -13,6 +13,7 @@ from functools import lru_cache
 from pathlib import Path
 
 from prunecli.checkpoint.specs import Scalar
+from prunecli.networks import ultralytics_names
 
 PATH = Path(__file__).with_name("index.json")
 COUNTERS = "num_batches_tracked"
@@ -41,6 +42,12 @@ def entries() -> tuple[Entry, ...]:
 def names() -> tuple[str, ...]:
     """Every network that is identified without ``--arch``: ``torchvision:resnet50``, ``cifar:resnet56``..."""
     return tuple(dict.fromkeys(entry.spec for entry in entries()))
+
+
+def listed() -> tuple[str, ...]:
+    """What can be listed quickly: :func:`names`, and the networks of ultralytics where that is installed."""
+    more = ultralytics_names.shipped() if ultralytics_names.is_installed() else ()
+    return (*names(), *(f"{ultralytics_names.PREFIX}:{name}" for name in more))
 
 
 def candidates(keys: Iterable[str]) -> tuple[Entry, ...]:

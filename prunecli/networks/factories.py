@@ -103,7 +103,7 @@ def _import_module(name: str, spec: str) -> ModuleType:
         except (ImportError, ValueError):
             missing = True
         if missing:
-            near = get_close_matches(name, ("torchvision", "timm", "cifar"), n=1)
+            near = get_close_matches(name, ("torchvision", "timm", "cifar", "ultralytics"), n=1)
             hint = f"did you mean {near[0]}:?" if near else "for a file write FILE.py:factory"
             raise UsageError(f"no module '{name}' for --arch '{spec}'", hint)
         return importlib.import_module(name)

@@ -16,6 +16,7 @@ from prunecli.errors import UsageError
 from prunecli.networks.family import Arguments, Family, image, nothing
 from prunecli.networks.hugging_face import HUGGING_FACE
 from prunecli.networks.torchvision_family import TORCHVISION
+from prunecli.networks.ultralytics_family import ULTRALYTICS
 
 
 def _cifar_names() -> tuple[str, ...]:
@@ -76,5 +77,6 @@ FAMILIES = {
         ),
         Family("timm", _timm_names, _timm, _timm_inputs, nothing, "num_classes", "in_chans", _timm_classes),
         HUGGING_FACE,
+        ULTRALYTICS,
     )
 }  # fmt: skip

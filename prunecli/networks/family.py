@@ -25,7 +25,8 @@ class Family:
 
     ``names`` is None where the name is a path. ``assumed`` says what a state_dict of that network cannot
     show, ``translate(name, tensors, module)`` gives the network's own names where the file has others, and
-    ``recorded(name, module)`` is what a recipe calls the network.
+    ``recorded(name, module)`` is what a recipe calls the network. ``plain(name)`` is the form of a name
+    that is listed; ``sketched`` is False where the constructor needs memory for the parameters.
     """
 
     prefix: str
@@ -39,6 +40,8 @@ class Family:
     assumed: Callable[[str, Arguments], tuple[str, ...]] = lambda name, arguments: ()
     translate: Callable[[str, Mapping[str, Tensor], nn.Module], Mapping[str, Tensor]] | None = None
     recorded: Callable[[str, nn.Module], str] = lambda name, module: name
+    plain: Callable[[str], str] = lambda name: name
+    sketched: bool = True
 
 
 def image(channels: int, height: int, width: int) -> tuple[InputSpec, ...]:
