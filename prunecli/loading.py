@@ -99,7 +99,8 @@ def resize_module(
             raise InputError(f"the recipe gives '{name}' {len(shape)} dimensions, the network {old.dim()}")
         if any(size > dense for size, dense in zip(shape, old.shape, strict=True)):
             raise InputError(
-                f"refused recipe: it makes '{name}' {list(shape)}, larger than the network's {list(old.shape)}"
+                f"refused recipe: it makes '{name}' {list(shape)}, larger than the network's "
+                f"{list(old.shape)}"
             )
         if tuple(old.shape) != tuple(shape):
             _replace(module, name, old, tuple(shape), shared)
@@ -131,8 +132,8 @@ def _replace(
         short = shortened(old, shape)
         if short is None:
             raise InputError(
-                f"refused recipe: it makes the buffer '{name}' {list(shape)}, whose indices differ and are not "
-                "in the file"
+                f"refused recipe: it makes the buffer '{name}' {list(shape)}, whose indices differ and are "
+                "not in the file"
             )
         setattr(owner, leaf, short)
 

@@ -103,7 +103,8 @@ NAN = float("nan")
     ("tensor", "same"),
     [
         (torch.zeros(4), (True,)), (torch.arange(4.0), (False,)), (torch.tensor([0.0, -0.0]), (False,)),
-        (torch.full((3,), NAN), (True,)), (torch.ones(3, dtype=torch.bool), (True,)), (torch.ones(1), (True,)),
+        (torch.full((3,), NAN), (True,)), (torch.ones(3, dtype=torch.bool), (True,)),
+        (torch.ones(1), (True,)),
         (torch.tensor([5, 5, 5, 6]), (False,)), (torch.ones(3, dtype=torch.bfloat16), (True,)),
         (torch.full((2,), 1 + 2j), (True,)), (torch.arange(3.0).expand(4, 3), (True, False)),
         (torch.arange(3.0)[:, None].expand(3, 4), (False, True)), (torch.eye(3), (False, False)),

@@ -293,7 +293,6 @@ class _Builder:
                 if isinstance(atom, Atom) and atom.pinned is not None and atom.pinned not in TRIVIAL:
                     yield PinnedDim(name, dim, atom.pinned)
 
-
     def _pieces(self, parameters: dict[str, nn.Parameter]) -> Iterable[PinnedDim]:
         """The largest first: what it is for is what somebody wants to know."""
         for name in parameters:
