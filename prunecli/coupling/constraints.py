@@ -199,7 +199,7 @@ class _Solver:
 
     def _demand(self, expression: Expression, size: Polynomial, where: str) -> None:
         names = ", ".join(dict.fromkeys(attribute.name for attribute in attributes_in(expression)))
-        reason = f"its size is tied to {names or 'a number'} in {where}"
+        reason = f"its size is tied to {names or 'that of another axis'} in {where}"
         value = self._value(expression)
         if value is not None:
             self._equal(value, size, reason)
