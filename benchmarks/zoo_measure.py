@@ -102,7 +102,9 @@ def reach(module: nn.Module, space: Space) -> dict[str, Any]:
     do not.
     """
     free = {member.group for bundle in space.bundles for member in bundle.members}
-    pins = {(pin.parameter, pin.dim): pin.reason for pin in space.pinned}
+    pins: dict[tuple[str, int], list[str]] = {}
+    for pin in (*space.pieces, *space.pinned):
+        pins.setdefault((pin.parameter, pin.dim), []).append(pin.reason)
     frozen = {group.name: group.frozen for group in space.groups if group.frozen is not None}
     lost: Counter[str] = Counter()
     total = reached = 0
@@ -113,7 +115,7 @@ def reach(module: nn.Module, space: Space) -> dict[str, Any]:
             reached += parameter.numel()
             continue
         reasons = [frozen[group] for groups in inside for group in groups if group in frozen]
-        reasons += [pins[name, dim] for dim in range(parameter.dim()) if (name, dim) in pins]
+        reasons += [reason for dim in range(parameter.dim()) for reason in pins.get((name, dim), ())]
         lost[
             " / ".join(dict.fromkeys(map(without_path, reasons))) or "no unit of it reaches a parameter"
         ] += parameter.numel()

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import copy
 from collections import OrderedDict
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from typing import Any
 
@@ -25,6 +25,34 @@ def named_once(module: nn.Module) -> dict[str, Tensor]:
     once = dict(module.named_parameters())
     shared = {name for name, _ in module.named_parameters(remove_duplicate=False)} - once.keys()
     return {name: tensor for name, tensor in module.state_dict().items() if name not in shared}
+
+
+def same_along(tensor: Tensor, dim: int) -> bool:
+    """Whether all slices of ``tensor`` along ``dim`` are the same, bit by bit: any selection of them is then
+    the first few.
+    """
+    if tensor.is_meta or tensor.layout is not torch.strided or not tensor.numel():
+        return False
+
+    def repeated(count: int) -> bool:
+        rows = tensor.detach().narrow(dim, 0, count).movedim(dim, 0).reshape(count, -1).contiguous()
+        bits = rows.view(torch.uint8)
+        return bool((bits == bits[:1]).all())
+
+    # Most tables differ at once, and some are large.
+    return repeated(min(2, tensor.shape[dim])) and repeated(tensor.shape[dim])
+
+
+def shortened(tensor: Tensor, shape: Sequence[int]) -> Tensor | None:
+    """The first indices of ``tensor``, ``shape`` of them, or None where others could have been meant."""
+    if tensor.dim() != len(shape):
+        return None
+    for dim, (size, old) in enumerate(zip(shape, tensor.shape, strict=True)):
+        if size > old or (size < old and not same_along(tensor, dim)):
+            return None
+    for dim, size in enumerate(shape):
+        tensor = tensor.narrow(dim, 0, size)
+    return tensor.clone()
 
 
 def rebuilt(module: nn.Module, tensors: Mapping[str, Tensor]) -> nn.Module:

@@ -96,9 +96,18 @@ class _View:
     def _slice(self, tensor: str, dim: int) -> SliceRow:
         axis = self.space.axes[tensor][dim]
         groups = groups_in(axis)
-        reason = self._pins.get((tensor, dim)) if not groups else None
+        reason = self._why_whole(tensor, dim, groups)
         role = self._role(tensor, dim, groups) if groups else ""
         return SliceRow(tensor, dim, size_of(axis, self.space.sizes), role, axis_in_words(axis), reason)
+
+    def _why_whole(self, tensor: str, dim: int, groups: Sequence[str]) -> str | None:
+        """Why nothing can be removed there; beside frozen groups, why the rest stays."""
+        if not groups:
+            return self._pins.get((tensor, dim))
+        if any(self.space.by_name[name].frozen is None for name in groups):
+            return None
+        why = [pin.reason for pin in self.space.pieces if (pin.parameter, pin.dim) == (tensor, dim)]
+        return "; ".join(why) or None
 
     @cached_property
     def _pins(self) -> dict[tuple[str, int], str]:

@@ -13,6 +13,7 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
+from prunecli.assembly import shortened
 from prunecli.checkpoint.digests import tensor_digest
 from prunecli.checkpoint.locating import CONFIG
 from prunecli.checkpoint.reading import read
@@ -80,8 +81,9 @@ def resize_module(
     ``patches``.
 
     Tensors whose shape changes become empty ones on the meta device; weights are to be loaded with
-    ``assign=True``. Raises ``InputError`` for
-    a name or attribute which is not there.
+    ``assign=True``. A buffer outside the state_dict that has values keeps the first of them. Raises
+    ``InputError`` for a name or attribute which is not there, for a shape larger than the network's, and for
+    such a buffer where the first values could not stand for any others.
     """
     tensors = dict(module.named_parameters(remove_duplicate=False)) | dict(
         module.named_buffers(remove_duplicate=False)
@@ -95,6 +97,11 @@ def resize_module(
         old = tensors[name]
         if old.dim() != len(shape):
             raise InputError(f"the recipe gives '{name}' {len(shape)} dimensions, the network {old.dim()}")
+        if any(size > dense for size, dense in zip(shape, old.shape, strict=True)):
+            raise InputError(
+                f"refused recipe: it makes '{name}' {list(shape)}, larger than the network's "
+                f"{list(old.shape)}"
+            )
         if tuple(old.shape) != tuple(shape):
             _replace(module, name, old, tuple(shape), shared)
     return apply_patches(module, patches)
@@ -119,8 +126,16 @@ def _replace(
         # One parameter under two names stays one.
         new = shared.setdefault(id(old), nn.Parameter(empty, requires_grad=old.requires_grad))
         setattr(owner, leaf, new)
-    else:
+    elif old.is_meta or leaf not in owner._non_persistent_buffers_set:
         setattr(owner, leaf, empty)
+    else:
+        short = shortened(old, shape)
+        if short is None:
+            raise InputError(
+                f"refused recipe: it makes the buffer '{name}' {list(shape)}, whose indices differ and are "
+                "not in the file"
+            )
+        setattr(owner, leaf, short)
 
 
 def _apply(module: nn.Module, patch: AttributePatch) -> None:

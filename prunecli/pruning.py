@@ -170,14 +170,13 @@ class Pruning:
         return proofs, subject.culprits(choice.plan.keep)
 
     def _recipe(self, model: nn.Module, choice: Choice, space: Space) -> Recipe:
-        state = model.state_dict()
         digests = tensor_digests(stored(model, self.dense))
         source = self.dense.source
         return Recipe(
             arch=self.dense.arch,
             arguments=dict(self.dense.arguments),
             inputs=tuple(self.dense.specs),
-            shapes={name: tuple(tensor.shape) for name, tensor in state.items()},
+            shapes=_shapes(model, self.dense.tensors),
             patches=patches_for(space, choice.plan.sizes),
             plan=choice.plan,
             digests=digests,
@@ -242,6 +241,17 @@ class Pruning:
                 "a lower target, a lower --protect, or a higher --tolerance",
             )
         return Goal(kind, asked, reached, self.tolerance, True)
+
+
+def _shapes(model: nn.Module, dense: Mapping[str, Tensor]) -> dict[str, tuple[int, ...]]:
+    """Of all that the file holds, and of the buffers which are not in it but became smaller."""
+    shapes = {name: tuple(tensor.shape) for name, tensor in model.state_dict().items()}
+    changed = {
+        name: tuple(buffer.shape)
+        for name, buffer in model.named_buffers(remove_duplicate=False)
+        if name not in shapes and buffer.shape != dense[name].shape
+    }
+    return shapes | changed
 
 
 def _require_proved(proofs: Sequence[Proof]) -> None:

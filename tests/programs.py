@@ -412,7 +412,7 @@ class Author:
 
     def chunk(self, x: Tensor) -> nn.Module | None:
         dim = self._dim(x)
-        counts = [n for n in (2, 3) if x.shape[dim] % n == 0 and x.shape[dim] > n]
+        counts = [n for n in (2, 3) if x.shape[dim] > n]
         if not counts:
             return None
         count = self.random.choice(counts)

@@ -6,7 +6,7 @@ import pytest
 import torch
 from torch import Tensor, nn
 
-from prunecli.assembly import all_tensors, evaluating, rebuilt, skeleton
+from prunecli.assembly import all_tensors, evaluating, rebuilt, same_along, shortened, skeleton
 
 
 class Net(nn.Module):
@@ -94,3 +94,36 @@ def test_evaluating_gives_every_submodule_its_mode_back(fails: bool) -> None:
     except ValueError:
         pass
     assert [module.training for module in net.modules()] == before
+
+
+NAN = float("nan")
+
+
+@pytest.mark.parametrize(
+    ("tensor", "same"),
+    [
+        (torch.zeros(4), (True,)), (torch.arange(4.0), (False,)), (torch.tensor([0.0, -0.0]), (False,)),
+        (torch.full((3,), NAN), (True,)), (torch.ones(3, dtype=torch.bool), (True,)),
+        (torch.ones(1), (True,)),
+        (torch.tensor([5, 5, 5, 6]), (False,)), (torch.ones(3, dtype=torch.bfloat16), (True,)),
+        (torch.full((2,), 1 + 2j), (True,)), (torch.arange(3.0).expand(4, 3), (True, False)),
+        (torch.arange(3.0)[:, None].expand(3, 4), (False, True)), (torch.eye(3), (False, False)),
+        (torch.ones(2, 3, device="meta"), (False, False)), (torch.ones(2, 2).to_sparse(), (False, False)),
+        (torch.ones(0, 3), (False, False)), (torch.tensor(1.0), ()),
+    ],
+)  # fmt: skip
+def test_along_which_dimensions_all_slices_are_the_same(tensor: Tensor, same: tuple[bool, ...]) -> None:
+    assert tuple(same_along(tensor, dim) for dim in range(tensor.dim())) == same
+
+
+def test_shortened_is_every_selection_or_none() -> None:
+    table = torch.arange(3.0).expand(4, 3)
+    short = shortened(table, (2, 3))
+    assert short is not None
+    assert torch.equal(short, table[[1, 3]])
+    assert short.untyped_storage().nbytes() == 2 * 3 * 4, "it does not keep the whole alive"
+    for shape in ((4, 2), (5, 3), (2,), (4, 3, 1)):
+        assert shortened(table, shape) is None, shape
+    whole = shortened(torch.arange(3.0), (3,))
+    assert whole is not None
+    assert torch.equal(whole, torch.arange(3.0))

@@ -66,6 +66,39 @@ def test_a_width_that_is_named_only_by_its_half_follows() -> None:
     assert patches(space, "") == {("width", None): 6}
 
 
+def test_of_two_attributes_in_one_size_the_width_follows() -> None:
+    """Neither is known from elsewhere: the number of parts stays what it is."""
+    torch.manual_seed(0)
+    net = Net(
+        lambda m, x: (lambda p: m.b(p[0]) + m.c(p[1]))(m.a(x).split(m.width // m.paths, 1)),
+        a=nn.Conv2d(3, 12, 1), b=nn.Conv2d(6, 2, 1), c=nn.Conv2d(6, 2, 1), width=12, paths=2,
+    )  # fmt: skip
+    space = check(net, 2, 3, 4, 4)
+    assert sorted(free(space).values()) == [6, 6]
+    assert patches(space, "") == {("width", None): 6}
+
+
+def test_of_two_attributes_that_are_multiplied_the_one_that_can_follows() -> None:
+    """Twelve is no multiple of the five that stay, so the five are not what follows."""
+    net = Net(
+        lambda m, x: m.c(m.b(torch.cat([m.a(x)] * 3, 1).view(-1, m.times * m.dim))),
+        a=nn.Linear(4, 4), b=nn.Linear(12, 6), c=nn.Linear(6, 2), dim=4, times=3,
+    )  # fmt: skip
+    space = check(net, 2, 4)
+    assert free(space) == {"a": 4, "b": 6}
+    assert patches(space, "") == {("dim", None): 2}
+
+
+def test_a_number_that_another_axis_keeps_is_named() -> None:
+    def forward(m: Net, x: Tensor) -> Tensor:
+        fixed = m.a(x).view(-1, m.dim) + torch.arange(6.0)
+        return m.c(fixed * 2) + m.d(m.b(x).view(-1, m.dim))
+
+    net = Net(forward, a=nn.Linear(4, 6), b=nn.Linear(4, 6), c=nn.Linear(6, 2), d=nn.Linear(6, 2), dim=6)
+    (group,) = space_of(net, 2, 4).groups
+    assert group.frozen == "its size is tied to dim in the network's forward"
+
+
 def test_a_width_that_forward_multiplies_follows() -> None:
     net = Net(
         lambda m, x: m.b(m.a(x).view(-1, 3 * m.dim)),

@@ -88,9 +88,11 @@ def test_chunks_are_equally_long_not_the_same() -> None:
     assert "chunks of equal size" in (next(b for b in space.bundles if len(b.members) > 1).reason or "")
 
 
-def test_uneven_chunks_are_pinned() -> None:
+def test_uneven_chunks_stay_as_uneven() -> None:
     net = pair(lambda h: h.chunk(2, -1)[0], 7, 4)
-    assert not free(space_of(net, 2, 4))
+    space = check(net, 2, 4)
+    assert sorted(free(space).values()) == [3, 4]
+    assert [sorted(bundle.values()) for bundle in strides(space)] == [[1, 1]]
 
 
 def test_glu_halves_lose_the_same() -> None:

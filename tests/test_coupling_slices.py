@@ -90,3 +90,34 @@ def test_what_a_mask_chooses_is_put_by_number() -> None:
     space = check(net, 2, 5, 4)
     assert free(space) == {"a": 6}
     assert ("token", 0) in {(slot.parameter, slot.dim) for slot in space.by_name["a"].slots}
+
+
+def scales(m: Net, x: Tensor) -> Tensor:
+    """One convolution for all pieces but the last, as networks with several receptive fields do."""
+    *pieces, last = m.a(x).chunk(m.count, 1)
+    return m.out(torch.cat([*(m.conv(piece) for piece in pieces), last], 1))
+
+
+@pytest.mark.parametrize(("size", "count", "width", "last"), [(11, 3, 4, 3), (10, 3, 4, 2), (25, 9, 3, 1)])
+def test_a_shorter_last_chunk_stays_shorter_by_as_much(size: int, count: int, width: int, last: int) -> None:
+    net = Net(
+        scales, a=nn.Conv2d(3, size, 1), conv=nn.Conv2d(width, width, 3, padding=1, groups=width),
+        out=nn.Conv2d(size, 2, 1), count=count,
+    )  # fmt: skip
+    if last == 1:  # a single index stays, and all others with it
+        assert not free(space_of(net, 2, 3, 4, 4))
+        return
+    space = check(net, 2, 3, 4, 4)
+    assert sorted(free(space).values()) == [last, width]
+    assert [set(bundle.values()) for bundle in strides(space)] == [{1}]
+
+
+def test_chunks_of_every_smaller_axis_are_where_the_sizes_say() -> None:
+    """Why that is sound: torch cuts an axis with ``gone`` indices less of each piece into those pieces."""
+    for size in range(1, 60):
+        for count in range(1, 14):
+            pieces = [len(piece) for piece in torch.zeros(size).chunk(count)]
+            for gone in range(pieces[-1]):
+                wanted = [piece - gone for piece in pieces]
+                found = [len(piece) for piece in torch.zeros(sum(wanted)).chunk(count)]
+                assert found == wanted, (size, count, gone)

@@ -9,10 +9,13 @@ import pytest
 import torch
 from torch import Tensor, nn
 from torch.nn import functional as F  # noqa: N812
-from tracing import Net, check, error, example, free, reason, space_of
+from tracing import Net, check, error, example, free, half, reason, space_of, subject
 
-from prunecli.assembly import all_tensors, skeleton
+from prunecli.assembly import all_tensors, rebuilt, skeleton
 from prunecli.coupling import trace
+from prunecli.coupling.axes import Fixed
+from prunecli.proofs import masked, pruned, relative_error, run
+from prunecli.surgery import cut
 
 
 class Leaky(nn.Module):
@@ -23,7 +26,7 @@ class Leaky(nn.Module):
         self.a, self.norm, self.b = nn.Linear(4, 6), nn.BatchNorm1d(6), nn.Linear(6, 3)
         self.width, self.shape, self.cache, self.calls = 6, [2, 3], None, 0
         self.history, self.by_size, self.seen = [], {}, set()
-        self.register_buffer("table", torch.zeros(6), persistent=False)
+        self.register_buffer("table", torch.zeros(6))
 
     def forward(self, x: Tensor) -> Tensor:
         h = self.norm(self.a(x))
@@ -124,6 +127,50 @@ def test_a_buffer_follows_the_axis_it_meets() -> None:
     space = check(net, 2, 4)
     assert free(space) == {"a": 6}
     assert space.axes["table"] == space.axes["a.bias"]
+
+
+def with_table(table: Tensor, persistent: bool = False) -> Net:
+    net = Net(lambda m, x: m.b(m.a(x) * m.table), a=nn.Linear(4, 6), b=nn.Linear(6, 3))
+    net.register_buffer("table", table, persistent=persistent)
+    return net
+
+
+def test_a_buffer_without_a_file_is_cut_where_its_indices_are_the_same() -> None:
+    net = with_table(torch.full((6,), 0.5))
+    space = check(net, 2, 4)
+    assert free(space) == {"a": 6}
+    assert space.axes["table"] == space.axes["a.bias"]
+    both = with_table(torch.linspace(1, 2, 2)[:, None].expand(2, 6))
+    space = check(both, 5, 2, 4)
+    assert space.axes["table"] == (Fixed(2), space.axes["a.bias"][0])
+
+
+@pytest.mark.parametrize(
+    "table",
+    [torch.linspace(1, 2, 6), torch.tensor([1.0, 1, 1, 1, 1, 2]), torch.ones(6, device="meta"),
+     torch.tensor([0.0, 0, 0, -0.0, 0, 0])],
+)  # fmt: skip
+def test_a_buffer_without_a_file_stays_where_they_differ(table: Tensor) -> None:
+    space = space_of(with_table(table), 2, 4)
+    assert not free(space)
+    assert reason(space, "a.weight") == (
+        "its indices differ in the buffer table, which is not in the checkpoint"
+    )
+
+
+@pytest.mark.parametrize(("table", "same"), [(torch.linspace(1, 2, 6), False), (torch.full((6,), 2.0), True)])
+def test_the_first_indices_stand_for_others_only_where_all_are_the_same(table: Tensor, same: bool) -> None:
+    """What whoever loads the network would make of the buffer, against the masked network."""
+    net = with_table(table, persistent=True)
+    space = space_of(net, 2, 4)
+    case = subject(net, space, example(2, 4))
+    keep = half(space)
+    small = pruned(net, space, cut(all_tensors(net), space, keep), keep)
+    small.table = table[: len(keep["a"])]
+    silenced = rebuilt(net, masked(case.tensors, space, keep)).eval()
+    wanted, found = (run(module, case.inputs, torch.float64) for module in (silenced, small))
+    assert (relative_error(wanted, found) < 1e-9) is same
+    assert same or relative_error(wanted, found) > 1e-3
 
 
 @pytest.mark.parametrize(

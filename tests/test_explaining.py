@@ -116,6 +116,21 @@ def test_grouped_queries_in_words() -> None:
     assert "heads are left whole unless asked for" in (heads.row.reason or "")
 
 
+def test_beside_heads_that_are_left_whole_the_rest_says_why_it_stays() -> None:
+    """Rotary tables: neither the number of heads nor their size can change."""
+
+    def rotary(net: Any, x: Tensor) -> Tensor:
+        q, k = (layer(x).view(2, 5, net.heads, -1).transpose(1, 2) for layer in (net.q, net.k))
+        table = torch.outer(torch.arange(5.0), torch.arange(1.0, 5.0)).cos()
+        seen = ((q * table) @ (k * table).transpose(-2, -1)).softmax(-1)
+        return net.last((seen @ x[:, None]).sum(1))
+
+    net = Net(rotary, q=nn.Linear(6, 12), k=nn.Linear(6, 12), last=nn.Linear(6, 2), heads=3)
+    row = of(net, "q", 2, 5, 6).slices[0]
+    assert (row.role, row.axis) == ("out", "units of q:heads x 4")
+    assert "it meets a constant tensor of the network" in (row.reason or "")
+
+
 def test_ties_and_guards() -> None:
     def halves(net: Any, x: Tensor) -> Tensor:
         both = net.both(x)

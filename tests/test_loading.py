@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 import subprocess
 import sys
 from dataclasses import replace
@@ -206,6 +207,37 @@ def test_resize_patches_and_keeps_ties() -> None:
     for wrong in ({"9.weight": (1,)}, {"0.weight": (3,)}):
         with pytest.raises(InputError):
             resize_module(module, wrong, [])
+
+
+def with_buffers() -> nn.Module:
+    module = nn.Linear(4, 4)
+    module.register_buffer("zeros", torch.zeros(6), persistent=False)
+    module.register_buffer("places", torch.arange(6.0), persistent=False)
+    module.register_buffer("saved", torch.zeros(6))
+    return module
+
+
+def test_a_buffer_outside_the_file_keeps_its_first_values() -> None:
+    module = with_buffers()
+    resize_module(module, {"zeros": (2,), "saved": (2,), "places": (6,)}, [])
+    assert torch.equal(module.zeros, torch.zeros(2))
+    assert module.saved.is_meta
+    assert torch.equal(module.places, torch.arange(6.0))
+    assert "zeros" not in module.state_dict()
+
+
+@pytest.mark.parametrize(
+    ("shapes", "message"),
+    [
+        ({"places": (3,)}, "the buffer 'places' [3], whose indices differ"),
+        ({"zeros": (7,)}, "'zeros' [7], larger than the network's [6]"),
+        ({"zeros": (10**12,)}, "larger than the network's"), ({"weight": (4, 5)}, "larger than"),
+        ({"saved": (10**12,)}, "larger than the network's"), ({"zeros": (1, 1)}, "2 dimensions"),
+    ],
+)  # fmt: skip
+def test_shapes_that_are_refused(shapes: dict[str, tuple[int, ...]], message: str) -> None:
+    with pytest.raises(InputError, match=re.escape(message)):
+        resize_module(with_buffers(), shapes, [])
 
 
 def test_read_after_write_is_the_recipe(tmp_path: Path) -> None:

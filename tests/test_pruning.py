@@ -18,6 +18,7 @@ from torch import Tensor, nn
 
 import prunecli
 from prunecli import ImpossibleError, InputError, Plan, Result, UsageError
+from prunecli.checkpoint import read
 from prunecli.fresh import RELOAD
 from prunecli.report.model import Proof
 
@@ -278,3 +279,70 @@ def test_a_layer_with_two_names_is_cut_once(tmp_path: Path) -> None:
     result.save(tmp_path / "small.safetensors")
     x = torch.randn(3, 4)
     assert same_outputs(prunecli.load(tmp_path / "small.safetensors", factory=Doubled)(x), result.model(x))
+
+
+BIASED = """
+import torch
+from torch import nn
+
+
+class Attention(nn.Module):
+    \"\"\"A bias of q and v, zeros outside the state_dict for k, and places that are told apart.\"\"\"
+
+    def __init__(self, width=24, heads=4):
+        super().__init__()
+        self.heads = heads
+        self.stem = nn.Linear(5, width)
+        self.qkv = nn.Linear(width, 3 * width, bias=False)
+        self.q_bias, self.v_bias = (nn.Parameter(torch.randn(width)) for _ in range(2))
+        self.register_buffer("k_bias", torch.empty(width), persistent=False)
+        self.register_buffer("places", torch.empty(7), persistent=False)
+        self.k_bias.zero_()
+        self.places.copy_(torch.arange(7.0))
+        self.proj, self.table = nn.Linear(width, width), nn.Linear(5, 7)
+        self.head, self.second = nn.Linear(width, 3), nn.Linear(7, 3)
+
+    def forward(self, x):
+        batch, tokens, _ = x.shape
+        h = self.stem(x)
+        width = h.shape[2]
+        bias = torch.cat([self.q_bias, self.k_bias, self.v_bias])
+        qkv = nn.functional.linear(h, self.qkv.weight, bias)
+        q, k, v = qkv.reshape(batch, tokens, 3, self.heads, -1).permute(2, 0, 3, 1, 4).unbind(0)
+        seen = (q @ k.transpose(-2, -1)).softmax(-1) @ v
+        h = h + self.proj(seen.transpose(1, 2).reshape(batch, tokens, width))
+        return self.head(h).sum(1) + self.second(self.table(x) + self.places).sum(1)
+"""
+
+
+def test_a_buffer_outside_the_file_is_cut_and_made_again(tmp_path: Path) -> None:
+    """In a fresh process, which has the file and the class; ``verify`` cuts it again."""
+    (tmp_path / "net.py").write_text(BIASED)
+    space: dict[str, Callable[[], nn.Module]] = {}
+    exec(compile(BIASED, "net.py", "exec"), space)
+    torch.manual_seed(0)
+    dense = space["Attention"]()
+    torch.save(dense.state_dict(), tmp_path / "dense.pth")
+    arch = f"{tmp_path / 'net.py'}:Attention"
+    result = prunecli.prune(tmp_path / "dense.pth", arch=arch, inputs=("6,5",), ratio=0.5)
+    assert result.model.k_bias.shape == (12,)
+    assert result.model.qkv.weight.shape == (36, 12)
+    assert result.model.places.shape == (7,), "it is told apart: cutting it would need its values"
+    oracle = next(proof for proof in result.report.proofs if proof.name == "masked oracle")
+    assert oracle.passed
+    assert oracle.error is not None
+    assert oracle.error < 1e-9
+    report = result.save(tmp_path / "small.safetensors")
+    assert [(proof.name, proof.passed) for proof in report.proofs][-1] == (RELOAD, True)
+    x = torch.randn(2, 6, 5)
+    loaded = prunecli.load(tmp_path / "small.safetensors", arch=arch)
+    into = prunecli.load(tmp_path / "small.safetensors", into=space["Attention"]())
+    for module in (loaded, into):
+        torch.testing.assert_close(module(x), result.model(x))
+        assert set(module.state_dict()) == set(dense.state_dict())
+    recipe = read(tmp_path / "small.safetensors").recipe
+    assert recipe is not None
+    assert recipe.shapes["k_bias"] == (12,)
+    assert "places" not in recipe.shapes
+    found = prunecli.verify(tmp_path / "small.safetensors", against=tmp_path / "dense.pth", arch=arch)
+    assert found.passed, found.proofs

@@ -44,6 +44,12 @@ def test_dimensions_then_groups_with_slices_and_operators() -> None:
     assert "values others change when a unit goes: a LayerNorm averages over it" in text
 
 
+def test_why_the_rest_of_a_dimension_stays() -> None:
+    row = SliceRow("q.weight", 0, 12, "out", "units of q:heads x 4", "it meets a constant")
+    text = " ".join(" ".join(printed(replace(explanation(), slices=(row,)))).split())
+    assert "[out: units of q:heads x 4], the rest stays: it meets a constant" in text
+
+
 def test_why_a_group_is_left_whole() -> None:
     whole = replace(EXPLAINED, row=replace(EXPLAINED.row, status="whole", reason="it is a head"), ties=())
     rows = words(replace(explanation(), groups=(whole,)))

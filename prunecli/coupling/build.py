@@ -176,6 +176,7 @@ class _Builder:
             params=params,
             other_macs=others,
             unknown_operators=tuple(self.recording.unknown),
+            pieces=tuple(self._pieces(parameters)),
         )
 
     def _pin_unused(self, parameters: dict[str, nn.Parameter]) -> None:
@@ -291,6 +292,18 @@ class _Builder:
                 atom = normal(node)
                 if isinstance(atom, Atom) and atom.pinned is not None and atom.pinned not in TRIVIAL:
                     yield PinnedDim(name, dim, atom.pinned)
+
+    def _pieces(self, parameters: dict[str, nn.Parameter]) -> Iterable[PinnedDim]:
+        """The largest first: what it is for is what somebody wants to know."""
+        for name in parameters:
+            for dim, node in enumerate(self.recording.parameter_axes[name]):
+                if isinstance(normal(node), Atom):
+                    continue
+                pinned = [(atom.size, atom.pinned) for atom in leaves(node) if atom.pinned is not None]
+                reasons = (reason for _, reason in sorted(pinned, key=lambda piece: -piece[0]))
+                for reason in dict.fromkeys(reasons):
+                    if reason not in TRIVIAL:
+                        yield PinnedDim(name, dim, reason)
 
 
 def _kind(atom: Atom) -> str:

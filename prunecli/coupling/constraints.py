@@ -138,7 +138,7 @@ class _Solver:
             self.formulas.setdefault(attribute.key, self._size(node))
         for left, right, where in self.log.equalities:
             self._equal(self._size(left), self._size(right), f"chunks of equal size in {where}")
-        while any(self._learn_inside(demand) for demand in self.log.demands):
+        while any(self._learn_inside(d, alone) for alone in (True, False) for d in self.log.demands):
             pass
         for demand in self.log.demands:
             self._demand(demand.expression, self._size(demand.node), demand.where)
@@ -147,19 +147,23 @@ class _Solver:
                 comparison.left, comparison.op, comparison.right, comparison.outcome, comparison.where
             )
 
-    def _learn_inside(self, demand: Demand) -> bool:
+    def _learn_inside(self, demand: Demand, alone: bool) -> bool:
         """An attribute that is only met inside an expression follows from the size the expression names:
-        ``split(self.width // 2)`` makes ``width`` twice the size of a part.
+        ``split(self.width // 2)`` makes ``width`` twice the size of a part. Where there are several
+        (``split(self.width // self.paths)``), one follows and the others keep their values.
         """
         unknown = [a for a in attributes_in(demand.expression) if a.key not in self.formulas]
-        if len(unknown) != 1:
+        if not unknown or (len(unknown) == 1) != alone:
             return False
         size = self.ratios.reduced(self._size(demand.node), self.sizes)
-        formula = inverted(demand.expression, unknown[0], size, self._value)
-        if formula is None or formula.value(self.sizes) != unknown[0].value:
+        if size.is_constant and not alone:
             return False
-        self.formulas[unknown[0].key] = formula
-        return True
+        for attribute in unknown:
+            formula = inverted(demand.expression, attribute, size, self._value)
+            if formula is not None and formula.value(self.sizes) == attribute.value:
+                self.formulas[attribute.key] = formula
+                return True
+        return False
 
     def _named(self) -> Iterator[tuple[Attribute, Node]]:
         """Attributes that forward found to be the size of an axis: they follow it."""
@@ -194,7 +198,8 @@ class _Solver:
         return exact_quotient(left, right) if expression.op == "//" else None
 
     def _demand(self, expression: Expression, size: Polynomial, where: str) -> None:
-        reason = f"its size is tied to a number in {where}"
+        names = ", ".join(dict.fromkeys(attribute.name for attribute in attributes_in(expression)))
+        reason = f"its size is tied to {names or 'that of another axis'} in {where}"
         value = self._value(expression)
         if value is not None:
             self._equal(value, size, reason)

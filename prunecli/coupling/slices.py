@@ -8,7 +8,7 @@ import torch
 from torch import Tensor
 
 from prunecli.coupling.functions import named, plain, register_adapter
-from prunecli.coupling.nodes import concat, is_pinned
+from prunecli.coupling.nodes import concat, fixed, is_pinned
 from prunecli.coupling.recording import Recording, numbers_in
 
 
@@ -22,20 +22,17 @@ def sliced_by_itself(recording: Recording, func: Any, args: tuple[Any, ...], kwa
 
 @register_adapter(torch.Tensor.chunk, torch.chunk)
 def chunk(recording: Recording, func: Any, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
-    """``chunk(n)`` says that the pieces are equally long, not that they hold the same indices."""
+    """``chunk(n)`` says that the pieces are equally long, not that they hold the same indices. A shorter last
+    one stays shorter by as much: with as many indices gone from each, torch cuts at the same places.
+    """
     parts = sliced_by_itself(recording, func, args, kwargs)
     dim = int(kwargs.get("dim", args[2] if len(args) > 2 else 0))
     nodes = [recording.axes(part)[dim] for part in parts]
     for number in numbers_in(args[1] if len(args) > 1 else kwargs["chunks"]):
         recording.integers.fix(number, "as a number of chunks")
     for node in nodes[1:]:
-        if node.size == nodes[0].size:
-            recording.integers.same_size(nodes[0], node)
-        else:
-            for piece in nodes:
-                recording.algebra.pin(
-                    piece, f"it is cut into {len(nodes)} uneven chunks in {recording.where}"
-                )
+        missing = fixed(nodes[0].size - node.size, "what the last chunk is short of")
+        recording.integers.same_size(nodes[0], concat((node, missing)))
     return parts
 
 

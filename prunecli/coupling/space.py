@@ -153,7 +153,8 @@ class Space:
     ``axes`` has one expression per dimension of every parameter and buffer, keyed by its state_dict name;
     ``macs`` and ``params`` are polynomials in the group sizes (multiply-adds as fvcore counts them at batch
     1, and number of parameter elements). ``other_macs`` is the share of norms, pooling and resizing in
-    ``macs``.
+    ``macs``. ``pieces`` are why the rest of a dimension stays, beside the units of groups in it (the size of
+    a head, beside the number of heads).
     """
 
     groups: tuple[Group, ...]
@@ -166,6 +167,7 @@ class Space:
     params: Polynomial
     other_macs: Polynomial = field(default_factory=lambda: Polynomial({}))
     unknown_operators: tuple[str, ...] = ()
+    pieces: tuple[PinnedDim, ...] = ()
 
     @cached_property
     def sizes(self) -> dict[str, int]:

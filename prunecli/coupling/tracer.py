@@ -36,6 +36,7 @@ import prunecli.coupling.shapes
 import prunecli.coupling.slices
 import prunecli.coupling.views
 import prunecli.coupling.vision  # noqa: F401  (these register their rules and handlers)
+from prunecli.assembly import same_along
 from prunecli.coupling.functions import HANDLERS, plain
 from prunecli.coupling.integers import IntegerLog
 from prunecli.coupling.nodes import fixed
@@ -198,12 +199,17 @@ def _real(tensor: Tensor) -> Tensor:
 
 
 def _pin_buffers_without_a_file(module: nn.Module, recording: Recording) -> None:
-    """Buffers outside the state_dict are rebuilt by the network's own code, at their full size."""
+    """Buffers outside the state_dict are rebuilt by the network's own code, at their full size. Along a
+    dimension where all their slices are the same, whoever loads the network can take the first few.
+    """
     saved = set(module.state_dict(keep_vars=True))
-    for name, _ in module.named_buffers(remove_duplicate=False):
-        if name not in saved:
-            for node in recording.parameter_axes[name]:
-                recording.algebra.pin(node, f"buffer {name} is not in the state_dict")
+    for name, buffer in module.named_buffers(remove_duplicate=False):
+        if name in saved:
+            continue
+        reason = f"its indices differ in the buffer {name}, which is not in the checkpoint"
+        for dim, node in enumerate(recording.parameter_axes[name]):
+            if not same_along(buffer, dim):
+                recording.algebra.pin(node, reason)
 
 
 def _stand_ins(module: nn.Module, recording: Recording, stand_in: Any) -> dict[str, Tensor]:

@@ -9,6 +9,7 @@ import torch
 from torch import Tensor, nn
 from torch.overrides import TorchFunctionMode
 
+from prunecli.assembly import shortened
 from prunecli.errors import InputError
 
 _FILLING = {
@@ -67,7 +68,8 @@ def materialise(module: nn.Module, make: Callable[[], nn.Module]) -> None:
     builds for real.
 
     These are buffers outside the state_dict: tables that depend on the architecture and not on training.
-    Raises ``InputError`` if one has another shape there.
+    One that is smaller in ``module`` is the beginning of that. Raises ``InputError`` where that could be
+    another selection of it, or where it has another shape there.
     """
     missing = [name for name, buffer in module.named_buffers(remove_duplicate=False) if buffer.is_meta]
     lost = [name for name, parameter in module.named_parameters() if parameter.is_meta]
@@ -78,8 +80,10 @@ def materialise(module: nn.Module, make: Callable[[], nn.Module]) -> None:
     with torch.random.fork_rng(devices=[]):
         real = dict(make().named_buffers(remove_duplicate=False))
     for name in missing:
-        if name not in real or real[name].is_meta or real[name].shape != module.get_buffer(name).shape:
+        made = real.get(name)
+        value = None if made is None or made.is_meta else shortened(made, module.get_buffer(name).shape)
+        if value is None:
             raise InputError(f"buffer '{name}' is not in the checkpoint and cannot be computed")
         path, _, leaf = name.rpartition(".")
         owner = module.get_submodule(path)
-        owner.register_buffer(leaf, real[name], persistent=leaf not in owner._non_persistent_buffers_set)
+        owner.register_buffer(leaf, value, persistent=leaf not in owner._non_persistent_buffers_set)

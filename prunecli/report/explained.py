@@ -101,7 +101,8 @@ def _slices(title: str, rows: Sequence[SliceRow]) -> RenderableType:
 
 def _indices(row: SliceRow) -> str:
     if row.role:
-        return f"[{row.role}: {row.axis}]"
+        units = f"[{row.role}: {row.axis}]"
+        return f"{units}, the rest stays: {row.reason}" if row.reason else units
     return f"all stay: {row.reason}" if row.reason else "all stay"
 
 

@@ -211,7 +211,7 @@ class SliceRow:
 
     ``role``: ``out``, ``in``, ``norm``, ``bias``, ``other``; ``buffer`` and ``tied`` (another name of a
     parameter) are cut like them but never scored; '' where nothing can be removed, for ``reason`` (None where
-    that goes without saying).
+    that goes without saying). Beside groups that are left whole, ``reason`` is why the rest stays.
     """
 
     tensor: str
