@@ -16,7 +16,7 @@ from prunecli.checkpoint.recipe import Recipe
 from prunecli.clock import Clock
 from prunecli.errors import ImpossibleError, InputError, first_line
 from prunecli.fresh import RELOAD_HERE, reload_proof
-from prunecli.loading import load, verify_digests
+from prunecli.loading import load, require_registry, verify_digests
 from prunecli.measuring import traced
 from prunecli.networks.resolving import resolve
 from prunecli.proofs import FORWARD_ERRORS, Subject, pruned, relative_error, run
@@ -51,12 +51,14 @@ def verify(
                 f"'{path}' has no recipe: it was not written by prune run",
                 "name the pruned file; --against takes CKPT",
             )
+        if factory is None and arch is None and recipe.arch != MODULE:
+            require_registry(recipe)
         proofs = [_digest_proof(checkpoint.tensors, recipe)]
     with clock.stage("reload"):
         proofs.append(
-            reload_proof(Path(path), recipe.inputs, None, arch)
-            if recipe.arch != MODULE
-            else _reload_here(path, recipe, factory)
+            _reload_here(path, recipe, factory)
+            if factory is not None or recipe.arch == MODULE
+            else reload_proof(Path(path), recipe.inputs, None, arch)
         )
     source, notes = None, tuple[str, ...]()
     if against is not None:

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import inspect
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field, is_dataclass, replace
 from typing import Any
 
 import torch
@@ -109,31 +109,62 @@ def describe(example: Any, module: nn.Module) -> tuple[InputSpec, ...]:
     """What :func:`make` needs to make inputs like ``example_inputs``: a tensor, a tuple or list of positional
     values, or a mapping by name; each value a tensor or a list or dict of tensors.
 
-    Integers are bounded by the smallest and largest value that the example holds. Raises ``UsageError``.
+    A mapping of several that names no argument of a ``forward`` which takes only one is that argument. None
+    is left out where it is the default. Integers are bounded by the smallest and largest value that the
+    example holds. Raises ``UsageError``.
     """
+    parameters = inspect.signature(module.forward).parameters
     named: list[tuple[str | None, Any]]
-    if isinstance(example, Mapping):
+    if isinstance(example, Mapping) and not _is_one_argument(example, parameters):
         named = [(str(name), value) for name, value in example.items()]
     else:
-        values = example if isinstance(example, tuple | list) else (example,)
-        named = list(zip(_argument_names(module, values), values, strict=True))
-    leaves = [leaf for name, value in named for leaf in _leaves(name, value)]
+        is_list = isinstance(example, tuple | list) and not _is_named_tuple(example)
+        values = example if is_list else (example,)
+        named = list(zip(_argument_names(parameters, values), values, strict=True))
+    given = [(name, value) for name, value in named if value is not None or not _is_none(parameters, name)]
+    leaves = [leaf for name, value in given for leaf in _leaves(name, value)]
     if not leaves:
         raise _not_an_example(type(example).__name__)
     return tuple(leaves)
 
 
-def _argument_names(module: nn.Module, values: Sequence[Any]) -> Iterator[str | None]:
-    """None for a tensor given by position; a container needs the name of its argument."""
-    parameters = iter(inspect.signature(module.forward).parameters)
+def _is_one_argument(example: Mapping[Any, Any], parameters: Mapping[str, inspect.Parameter]) -> bool:
+    """Whether a batch as a dict is what the only argument of ``forward`` takes."""
+    only = [p for p in parameters.values() if p.kind is p.POSITIONAL_OR_KEYWORD]
+    return len(only) == len(parameters) == 1 < len(example) and not example.keys() & parameters.keys()
+
+
+def _is_none(parameters: Mapping[str, inspect.Parameter], name: str | None) -> bool:
+    return name is not None and name in parameters and parameters[name].default is None
+
+
+def _argument_names(
+    parameters: Mapping[str, inspect.Parameter], values: Sequence[Any]
+) -> Iterator[str | None]:
+    """None for a tensor given by position; a container, and what follows a None, needs the name of its
+    argument.
+    """
+    names = iter(parameters)
+    skipped = False
     for value in values:
-        name = next(parameters, None)
-        yield None if isinstance(value, Tensor) else name
+        name = next(names, None)
+        skipped = skipped or value is None
+        yield None if isinstance(value, Tensor) and not skipped else name
+
+
+def _is_named_tuple(value: object) -> bool:
+    return isinstance(value, tuple) and hasattr(value, "_fields")
 
 
 def _leaves(name: str | None, value: Any) -> Iterator[InputSpec]:
     if isinstance(value, Tensor):
         yield described(name, value)
+    elif _is_named_tuple(value) or is_dataclass(value):
+        kind, at = type(value).__name__, f" at {name}" if name else ""
+        raise UsageError(
+            f"example_inputs holds a {kind}{at}: a file cannot describe a class of yours",
+            "let the factory return a module whose forward takes the tensors and makes it",
+        )
     elif isinstance(value, Mapping | tuple | list) and name is not None and value:
         items: Iterable[tuple[Any, Any]] = value.items() if isinstance(value, Mapping) else enumerate(value)
         for key, item in items:
@@ -162,12 +193,14 @@ def _not_an_example(found: str) -> UsageError:
 def at_arguments(module: nn.Module, specs: Sequence[InputSpec]) -> tuple[InputSpec, ...]:
     """Named inputs in the order of ``forward``'s arguments, unnamed ones beside them at the first free ones.
 
-    Raises ``UsageError`` for a name that ``forward`` does not take, and for an argument without a value.
+    Raises ``UsageError`` for a name that ``forward`` does not take, for an argument without a value, and for
+    more values than arguments.
     """
-    if all(spec.name is None for spec in specs):
-        return tuple(specs)
     parameters = inspect.signature(module.forward).parameters
     plain = [p for p in parameters.values() if p.kind in (p.POSITIONAL_OR_KEYWORD, p.KEYWORD_ONLY)]
+    if all(spec.name is None for spec in specs):
+        _require_all(parameters, len(specs))
+        return tuple(specs)
     known = [parameter.name for parameter in plain]
     takes_any = any(p.kind is p.VAR_KEYWORD for p in parameters.values())
     taken = {_argument(spec) for spec in specs}
@@ -179,8 +212,26 @@ def at_arguments(module: nn.Module, specs: Sequence[InputSpec]) -> tuple[InputSp
             raise unknown_name("input", name, known)
     missing = [p.name for p in plain if p.default is p.empty and p.name not in given]
     if missing:
-        raise UsageError(f"--input names no size for '{missing[0]}'", f"--input {missing[0]}:1,...")
+        raise _missing(missing[0])
     return tuple(sorted(placed, key=lambda spec: _place(known, spec)))
+
+
+def _require_all(parameters: Mapping[str, inspect.Parameter], count: int) -> None:
+    """``count`` inputs by position are what ``forward`` takes."""
+    by_position = [p for p in parameters.values() if p.kind in (p.POSITIONAL_ONLY, p.POSITIONAL_OR_KEYWORD)]
+    takes_any = any(p.kind is p.VAR_POSITIONAL for p in parameters.values())
+    if count > len(by_position) and not takes_any:
+        names = ", ".join(p.name for p in by_position) or "no inputs"
+        raise UsageError(f"{count} inputs are given, but forward takes {names}", "leave out what is too much")
+    missing = [p.name for p in by_position[count:] if p.default is p.empty]
+    if missing:
+        raise _missing(missing[0])
+
+
+def _missing(name: str) -> UsageError:
+    return UsageError(
+        f"--input names no size for '{name}'", f"--input {name}:1,... or {name}:int64:1,... with the batch"
+    )
 
 
 def _argument(spec: InputSpec) -> str:

@@ -177,7 +177,7 @@ def _dense(
         make = factory
         return make(**recipe.arguments), lambda: make(**recipe.arguments)
     if arch is None:
-        _require_registry(recipe)
+        require_registry(recipe)
     spec = arch or _local(recipe, path)
     try:
         module = build(spec, recipe.arguments)[0]
@@ -198,13 +198,15 @@ def _local(recipe: Recipe, path: Path) -> str:
     return recipe.arch
 
 
-def _require_registry(recipe: Recipe) -> None:
-    """A file may name networks of known libraries, never code."""
+def require_registry(recipe: Recipe) -> None:
+    """A file may name networks of known libraries, never code: raises ``InputError``."""
     if recipe.arch.partition(":")[0] not in FAMILIES:
-        kind = "a module of your own" if recipe.arch == "module" else f"'{recipe.arch:.80}'"
+        own = recipe.arch == "module"
+        kind = "a module of your own" if own else f"'{recipe.arch:.80}'"
         raise InputError(
             f"the recipe needs {kind}, which a file may not run by itself",
-            "load(path, factory=f), load(path, into=module) or --arch FILE.py:factory",
+            "name it: load(path, factory=f), load(path, into=module), load(path, arch='FILE.py:factory') "
+            "or --arch FILE.py:factory",
         )
     for name, value in recipe.arguments.items():
         if _too_large(value):

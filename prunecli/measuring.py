@@ -14,10 +14,10 @@ from prunecli.counting import Count, count, sizes_of
 from prunecli.coupling import Space, trace
 from prunecli.coupling.build import never, trace_with_uses
 from prunecli.coupling.space import Group, Use
-from prunecli.errors import InputError, first_line
-from prunecli.proofs import FORWARD_ERRORS
+from prunecli.errors import InputError, PruneError, first_line
+from prunecli.proofs import FORWARD_ERRORS, run
 from prunecli.report.model import Totals
-from prunecli.subjects import Dense
+from prunecli.subjects import MODULE, Dense
 
 
 def traced(
@@ -46,12 +46,34 @@ def _forward_errors(dense: Dense) -> Iterator[None]:
     try:
         yield
     except FORWARD_ERRORS as error:
-        shapes = ", ".join(
-            f"{spec.name + ' ' if spec.name else ''}{'x'.join(map(str, spec.shape))}" for spec in dense.specs
-        )
-        raise InputError(
-            f"the network does not run on an input of {shapes}: {first_line(error)}", "give another --input"
-        ) from error
+        hint = error.hint if isinstance(error, InputError) else None
+        raise _does_not_run(dense, first_line(error), hint) from error
+    except Exception as error:
+        if isinstance(error, PruneError) or not _raises_by_itself(dense, type(error)):
+            raise
+        raise _does_not_run(dense, f"{type(error).__name__}: {first_line(error)}", None) from error
+
+
+def _does_not_run(dense: Dense, problem: str, hint: str | None) -> InputError:
+    shapes = ", ".join(
+        f"{spec.name + ' ' if spec.name else ''}{'x'.join(map(str, spec.shape))}" for spec in dense.specs
+    )
+    own = dense.arch == MODULE or dense.given_arch is not None
+    return InputError(
+        f"the network does not run on an input of {shapes}: {problem}",
+        hint or f"give another --input{', or mend example_inputs or forward' if own else ''}",
+    )
+
+
+def _raises_by_itself(dense: Dense, kind: type[Exception]) -> bool:
+    """Whether the network raises the same without being traced: then the fault is not ours."""
+    try:
+        run(_copy(dense), input_room.make(dense.specs))
+    except kind:
+        return True
+    except Exception:
+        return False
+    return False
 
 
 def counted(dense: Dense, module: nn.Module, space: Space) -> Count:

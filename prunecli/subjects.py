@@ -78,6 +78,11 @@ def _require_followable(module: nn.Module) -> None:
     for child in module.modules():
         if isinstance(child, (nn.DataParallel, nn.parallel.DistributedDataParallel)):
             raise InputError(f"the network is wrapped in {type(child).__name__}", "give model.module")
+        if "_orig_mod" in child._modules:
+            raise InputError(
+                "the network is compiled, and cannot be looked into",
+                "give it as it was before torch.compile, and compile what is loaded",
+            )
 
 
 def _from_path(

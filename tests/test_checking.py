@@ -61,3 +61,17 @@ def test_a_file_written_from_a_module_can_be_verified(tmp_path: Path) -> None:
     assert prunecli.verify(tmp_path / "own.safetensors", factory=Own).passed
     with pytest.raises(InputError, match="made from a module"):
         prunecli.verify(tmp_path / "own.safetensors")
+
+
+def test_a_file_of_the_users_own_network_needs_it_named(tmp_path: Path, no_reload: None) -> None:
+    (tmp_path / "mine.py").write_text("from torch import nn\ndef f():\n    return nn.Linear(4, 4)\n")
+    spec = f"{tmp_path / 'mine.py'}:f"
+    save_file(torch.nn.Linear(4, 4).state_dict(), tmp_path / "dense.safetensors")
+    result = prunecli.prune(
+        tmp_path / "dense.safetensors", arch=spec, inputs=["4"], plan=prunecli.Plan({}, {})
+    )
+    result.save(tmp_path / "small.safetensors")
+    with pytest.raises(InputError, match=r"needs 'mine\.py:f', which a file may not run") as caught:
+        prunecli.verify(tmp_path / "small.safetensors")
+    assert "--arch FILE.py:factory" in (caught.value.hint or "")
+    assert prunecli.verify(tmp_path / "small.safetensors", factory=lambda: torch.nn.Linear(4, 4)).passed

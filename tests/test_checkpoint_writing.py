@@ -87,8 +87,9 @@ def test_a_full_disk_is_an_output_error(tmp_path: Path, monkeypatch: pytest.Monk
 
 
 def test_a_dtype_that_safetensors_has_not(tmp_path: Path) -> None:
-    with pytest.raises(InputError, match=r"'c' has dtype torch\.complex64"):
+    with pytest.raises(InputError, match=r"'c' has dtype torch\.complex64") as caught:
         write(tmp_path / "x", {"c": torch.ones(1, dtype=torch.complex64)}, RECIPE, check=passed, force=False)
+    assert "view_as_real" in (caught.value.hint or "")
 
 
 def test_refused_targets(tmp_path: Path) -> None:

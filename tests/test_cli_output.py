@@ -104,3 +104,11 @@ def test_a_reader_that_leaves_is_not_a_failure(tmp_path: Path) -> None:
         process.stdin.close()
         assert process.stderr.read() == b"done"
     assert process.returncode == 0
+
+
+def test_what_is_printed_during_the_work_is_no_result(capsys: pytest.CaptureFixture[str]) -> None:
+    with output.progress(quiet=False):
+        print("from forward")
+    output.text("the result")
+    printed = capsys.readouterr()
+    assert (printed.out, printed.err) == ("the result\n", "from forward\n")

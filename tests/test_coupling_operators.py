@@ -2,13 +2,22 @@
 
 from __future__ import annotations
 
+from pathlib import Path
+
 import pytest
 import torch
 from torch import Tensor, nn
 from torch.nn import functional as F  # noqa: N812
 from tracing import Net, check, error, example, free, reason, slots, space_of
 
-from prunecli.coupling.operators import _FORGOTTEN, RULES, register_operator, torch_tag_says_pointwise
+from prunecli.coupling.operators import (
+    _FORGOTTEN,
+    RULES,
+    Call,
+    register_operator,
+    torch_tag_says_pointwise,
+)
+from prunecli.coupling.recording import Recording
 
 
 def test_a_residual_stream_is_one_group() -> None:
@@ -193,3 +202,25 @@ def test_nothing_that_moves_indices_is_called_pointwise() -> None:
         "convolution",
     }
     assert not [o for o in overloads() if o.overloadpacket.__name__ in moves and torch_tag_says_pointwise(o)]
+
+
+def test_a_file_imported_again_brings_the_same_rule_again(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("prunecli.coupling.operators.RULES", {})
+    source = "@register_operator('aten.nobody')\ndef rule(recording, call): ...\n"
+    for _ in range(2):
+        exec(compile(source, tmp_path / "mine.py", "exec"), {"register_operator": register_operator})
+    with pytest.raises(ValueError, match="already has a rule"):
+        exec(compile(source, tmp_path / "other.py", "exec"), {"register_operator": register_operator})
+
+
+def test_a_rule_registered_after_a_trace_counts(monkeypatch: pytest.MonkeyPatch) -> None:
+    net = Net(lambda m, x: m.b(torch.renorm(m.a(x), 2, 1, 1.0)), a=nn.Linear(4, 6), b=nn.Linear(6, 3))
+    assert space_of(net, 2, 4).groups == ()
+
+    def rule(recording: Recording, call: Call) -> None:
+        recording.set_axes(call.out, recording.axes(call.args[0]))
+
+    monkeypatch.setitem(RULES, "aten.renorm", rule)
+    assert [group.size for group in space_of(net, 2, 4).groups] == [6]

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from enum import Enum
 
 import pytest
 import torch
@@ -122,3 +123,19 @@ def test_outputs_are_found_however_deep() -> None:
 def test_what_could_hide_a_tensor_is_refused(hidden: object) -> None:
     with pytest.raises(InputError, match="cannot be searched for tensors"):
         outputs_in([torch.ones(1), hidden])
+
+
+@dataclass(frozen=True, slots=True)
+class Slotted:
+    x: Tensor
+    kind: object
+
+
+def test_outputs_are_found_in_a_dataclass_with_slots() -> None:
+    a = torch.ones(1)
+    for kind in (None, Kind.ONE, torch.float32, torch.device("cpu")):
+        assert outputs_in([Slotted(a, kind)]) == [a]
+
+
+class Kind(Enum):
+    ONE = 1

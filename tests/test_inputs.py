@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from typing import Any
+from dataclasses import dataclass
+from typing import Any, NamedTuple
 
 import pytest
 import torch
@@ -191,3 +192,56 @@ def test_a_shorter_clip_and_a_shorter_sequence() -> None:
 @pytest.mark.parametrize("specs", [[IMAGE, IMAGE], [TOKENS, IMAGE], []])
 def test_other_inputs_stay(specs: list[InputSpec]) -> None:
     assert smaller(specs, 10**13) == tuple(specs)
+
+
+class Batch(nn.Module):
+    def forward(self, batch: dict[str, Tensor]) -> Tensor:
+        return batch["x"] + batch["y"]
+
+
+class Optional(nn.Module):
+    def forward(self, x: Tensor, mask: Tensor | None = None, bias: Tensor | None = None) -> Tensor:
+        return x if mask is None else x * mask
+
+
+def test_a_batch_as_a_dict_is_the_only_argument() -> None:
+    example = {"x": torch.zeros(2, 8), "y": torch.zeros(2, 8)}
+    specs = describe(example, Batch())
+    assert names(specs) == ["batch.x", "batch.y"]
+    assert make(specs).run(Batch()).shape == (2, 8)
+    assert names(describe({"batch": example}, Batch())) == ["batch.x", "batch.y"]
+    # A single name is a misspelt argument rather than a batch.
+    assert names(describe({"bacth": torch.zeros(2, 8)}, Batch())) == ["bacth"]
+
+
+def test_none_is_left_out_where_it_is_the_default() -> None:
+    x, bias = torch.zeros(2, 8), torch.zeros(8)
+    assert names(describe((x, None), Optional())) == [None]
+    assert names(describe((x, None, bias), Optional())) == [None, "bias"]
+    assert names(describe({"x": x, "mask": None}, Optional())) == ["x"]
+    with pytest.raises(UsageError, match="NoneType at x"):
+        describe({"x": None, "mask": x}, Optional())
+
+
+class Pair(NamedTuple):
+    x: Tensor
+
+
+@dataclass
+class Kept:
+    x: Tensor
+
+
+@pytest.mark.parametrize("kind", [Pair, Kept])
+def test_a_class_of_the_users_own_is_no_input(kind: type) -> None:
+    for example in (kind(torch.zeros(1)), (kind(torch.zeros(1)),)):
+        with pytest.raises(UsageError, match=f"holds a {kind.__name__} at batch"):
+            describe(example, Batch())
+
+
+def test_as_many_inputs_as_forward_takes() -> None:
+    with pytest.raises(UsageError, match="names no size for 'mask'"):
+        at_arguments(Strict(), named(None))
+    with pytest.raises(UsageError, match="2 inputs are given, but forward takes batch"):
+        at_arguments(Batch(), named(None, None))
+    assert names(at_arguments(Optional(), named(None))) == [None]

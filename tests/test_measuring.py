@@ -65,10 +65,9 @@ def test_every_unknown_operator_has_a_line() -> None:
     assert "mine.twist has no rule" in notes[0]
 
 
-def opened(module: nn.Module) -> Dense:
-    return open_dense(
-        module, torch.zeros(1, 3, 32, 32, dtype=next(module.parameters()).dtype), None, None, ()
-    )
+def opened(module: nn.Module, example: Tensor | None = None) -> Dense:
+    image = torch.zeros(1, 3, 32, 32, dtype=next(module.parameters()).dtype)
+    return open_dense(module, image if example is None else example, None, None, ())
 
 
 @pytest.mark.parametrize("dtype", [torch.float16, torch.bfloat16, torch.float64])
@@ -87,3 +86,27 @@ def test_the_size_is_that_of_the_state_dict() -> None:
     assert found.params == elements(net)
     assert found.bytes == sum(t.numel() * t.element_size() for t in net.state_dict().values())
     assert found.macs == macs(resnet8())
+
+
+class Misspelt(nn.Module):
+    def __init__(self) -> None:
+        super().__init__()
+        self.layer = nn.Linear(4, 4)
+
+    def forward(self, x: Tensor) -> Tensor:
+        return self.leyer(x)  # type: ignore[no-any-return, operator]
+
+
+def test_a_fault_in_forward_is_told_in_one_line() -> None:
+    with pytest.raises(InputError, match=r"not run on an input of 1x4: AttributeError: .*'leyer'") as caught:
+        traced(opened(Misspelt(), torch.zeros(1, 4)))
+    assert caught.value.hint == "give another --input, or mend example_inputs or forward"
+
+
+def test_a_fault_of_ours_is_not_blamed_on_the_network(monkeypatch: pytest.MonkeyPatch) -> None:
+    def broken(*_: object, **__: object) -> None:
+        raise KeyError("ours")
+
+    monkeypatch.setattr("prunecli.measuring.trace", broken)
+    with pytest.raises(KeyError, match="ours"):
+        traced(opened(nn.Linear(4, 4), torch.zeros(1, 4)))

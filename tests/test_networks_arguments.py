@@ -44,3 +44,13 @@ def test_input(text: str, spec: InputSpec) -> None:
 def test_input_that_is_none(text: str) -> None:
     with pytest.raises(UsageError):
         parse_input(text)
+
+
+@pytest.mark.parametrize(("typed", "dtype"), [("long", "int64"), ("half", "float16"), ("double", "float64")])
+def test_types_as_torch_calls_them(typed: str, dtype: str) -> None:
+    assert parse_input(f"ids:{typed}:1,8") == InputSpec("ids", dtype, (1, 8))
+
+
+def test_an_input_with_an_equals_sign() -> None:
+    with pytest.raises(UsageError, match=r"--input 'x=2,8' is not \[name:\[dtype:\]\]shape"):
+        parse_input("x=2,8")

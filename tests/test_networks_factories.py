@@ -105,3 +105,102 @@ def test_no_input_size_known(tmp_path: Path) -> None:
         resolve(tensors, arch=f"{tmp_path / 'bare.py'}:f", arguments={})
     network = resolve(tensors, arch=f"{tmp_path / 'bare.py'}:f", arguments={}, inputs=["2"])
     assert network.inputs == (InputSpec(None, "float32", (1, 2)),)
+
+
+ARGUMENTS = """
+from torch import nn
+
+def plain(width, depth=1):
+    return nn.Linear(width, depth)
+
+def any_of(**sizes):
+    return nn.Linear(**sizes)
+
+def stops():
+    raise SystemExit("not today")
+
+def asserts():
+    assert False
+
+def lazy():
+    return nn.Sequential(nn.LazyLinear(3))
+
+def late():
+    from helper import SIZE
+    return nn.Linear(SIZE, SIZE)
+"""
+
+
+@pytest.mark.parametrize(
+    ("name", "arguments", "kind", "message", "hint"),
+    [
+        ("plain", {"widht": 3}, UsageError, "unknown argument of .*:plain 'widht'", "did you mean width"),
+        ("plain", {}, UsageError, ":plain needs a value for 'width'", "--arch-arg width=VALUE"),
+        ("stops", {}, InputError, "raised SystemExit: not today", "--arch-arg"),
+        ("asserts", {}, InputError, "raised AssertionError$", "--arch-arg"),
+        ("lazy", {}, InputError, r"leaves '0\.weight' without a size", "run the network once"),
+    ],
+)
+def test_what_a_factory_is_called_with(
+    name: str,
+    arguments: dict[str, int],
+    kind: type[PruneError],
+    message: str,
+    hint: str,
+    tmp_path: Path,
+) -> None:
+    (tmp_path / "called.py").write_text(ARGUMENTS)
+    with pytest.raises(kind, match=message) as caught:
+        build(f"{tmp_path / 'called.py'}:{name}", arguments)
+    assert hint in (caught.value.hint or "")
+
+
+def test_arguments_by_any_name(tmp_path: Path) -> None:
+    (tmp_path / "called.py").write_text(ARGUMENTS)
+    module, _ = build(f"{tmp_path / 'called.py'}:any_of", {"in_features": 3, "out_features": 2})
+    assert module.get_parameter("weight").shape == (2, 3)
+
+
+def test_a_file_imports_from_beside_it_and_from_where_prune_runs(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    for folder in ("nets", "run"):
+        (tmp_path / folder).mkdir()
+    (tmp_path / "nets" / "called.py").write_text(ARGUMENTS)
+    (tmp_path / "run" / "helper.py").write_text("SIZE = 6\n")
+    monkeypatch.chdir(tmp_path / "run")
+    monkeypatch.setattr(sys, "path", list(sys.path))
+    before = list(sys.path)
+    module, _ = build("../nets/called.py:late", {})
+    assert module.get_parameter("weight").shape == (6, 6)
+    assert sys.path == before
+    sys.modules.pop("helper")
+
+
+@pytest.mark.parametrize(
+    ("line", "hint"),
+    [
+        ("from .other import x", "it belongs to a package: --arch shop.net:f"),
+        ("import not_here_at_all", "install it in this environment"),
+        ("raise SystemExit", "training belongs under if __name__ == '__main__'"),
+    ],
+)
+def test_a_file_that_cannot_be_imported(
+    line: str, hint: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (tmp_path / "shop").mkdir()
+    (tmp_path / "shop" / "net.py").write_text(f"{line}\n")
+    monkeypatch.chdir(tmp_path)
+    with pytest.raises(InputError) as caught:
+        build("shop/net.py:f", {})
+    assert hint in (caught.value.hint or "")
+
+
+def test_a_checkpoint_that_is_not_the_factorys(source: Path) -> None:
+    with pytest.raises(InputError, match="1 not in the network") as caught:
+        resolve(
+            {"model.weight": torch.ones(3, 4), "model.bias": torch.ones(3), "loss.weight": torch.ones(1)},
+            arch=f"{source}:factory",
+            arguments={},
+        )
+    assert "the factory must build what was saved" in (caught.value.hint or "")

@@ -216,6 +216,10 @@ def test_unknown_networks_name_the_nearest() -> None:
     assert "FILE.py:factory" in (caught.value.hint or "")
     with pytest.raises(InputError, match="its names begin 'a'"):
         resolve({"a": torch.ones(1)}, arch=None, arguments={})
+    # A few common names ("head", "norm") make no network likely.
+    few = {f"trunk.{index}.w": torch.ones(1) for index in range(9)} | {"head.weight": torch.ones(1)}
+    with pytest.raises(InputError, match=r"its names begin 'trunk\.0\.w'"):
+        resolve(few, arch=None, arguments={})
 
 
 def test_shared_parameters_stay_shared(tmp_path: Path) -> None:

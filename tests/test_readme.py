@@ -2,20 +2,17 @@
 
 from __future__ import annotations
 
-import os
 import re
-import subprocess
 import sys
-import sysconfig
 from pathlib import Path
 
 import pytest
 import torch
+from pages import blocks, missing_links, run_apart
 
 from prunecli.networks.cifar import REGISTRY
 
-ROOT = Path(__file__).parents[1]
-README = (ROOT / "README.md").read_text(encoding="utf-8")
+SHELL, PYTHON = ([block.code for block in blocks("README.md", kind)] for kind in ("sh", "python"))
 OWN_NETWORK = """
 from torch import nn
 
@@ -25,10 +22,6 @@ def build(width=16):
         nn.Linear(width, 5),
     )
 """
-
-
-def blocks(language: str) -> list[str]:
-    return re.findall(rf"^```{language}\n(.*?)^```", README, flags=re.MULTILINE | re.DOTALL)
 
 
 @pytest.fixture(scope="module")
@@ -54,39 +47,31 @@ def llama(directory: Path) -> None:
     transformers.LlamaForCausalLM(config).save_pretrained(directory)
 
 
-def run(command: list[str], folder: Path) -> subprocess.CompletedProcess[str]:
-    """``command`` in ``folder``, with the ``prune`` of this environment first on the path."""
-    path = os.pathsep.join([sysconfig.get_path("scripts"), os.environ.get("PATH", "")])
-    environment = {**os.environ, "PATH": path, "PYTHONPATH": str(ROOT)}
-    return subprocess.run(command, cwd=folder, env=environment, capture_output=True, text=True, timeout=300)
-
-
 def test_the_first_command_is_the_demo_and_the_second_the_tests() -> None:
-    first, second = blocks("sh")[:2]
+    first, second = SHELL[:2]
     assert first == "pip install '.[test,timm]' && prune demo\n"
     assert second.startswith("python -m pytest")
 
 
-@pytest.mark.parametrize("index", range(2, len(blocks("sh"))))
+@pytest.mark.parametrize("index", range(2, len(SHELL)))
 def test_shell_commands_run(index: int, folder: Path) -> None:
-    commands = blocks("sh")[index]
+    commands = SHELL[index]
     if "llama/" in commands:
         llama(folder / "llama")
-    done = run(["bash", "-euc", commands], folder)
+    done = run_apart(["bash", "-euc", commands], folder)
     assert done.returncode == 0, done.stderr
     missing = [name for name in re.findall(r"-o (\S+)", commands) if not (folder / name).exists()]
     assert not missing
 
 
-@pytest.mark.parametrize("index", range(len(blocks("python"))))
+@pytest.mark.parametrize("index", range(len(PYTHON)))
 def test_python_examples_run(index: int, folder: Path) -> None:
     if not (folder / "small.safetensors").exists():
-        made = run(["prune", "run", "model.pth", "-o", "small.safetensors", "--speedup", "2"], folder)
+        made = run_apart(["prune", "run", "model.pth", "-o", "small.safetensors", "--speedup", "2"], folder)
         assert made.returncode == 0, made.stderr
-    done = run([sys.executable, "-W", "error", "-c", blocks("python")[index]], folder)
+    done = run_apart([sys.executable, "-W", "error", "-c", PYTHON[index]], folder)
     assert done.returncode == 0, done.stderr
 
 
 def test_linked_files_exist() -> None:
-    missing = [link for link in re.findall(r"\]\(([\w./-]+)\)", README) if not (ROOT / link).exists()]
-    assert not missing
+    assert not missing_links("README.md")

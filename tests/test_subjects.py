@@ -174,11 +174,16 @@ def scripted(module: nn.Module) -> nn.Module:
         return torch.jit.script(module)
 
 
+def compiled(module: nn.Module) -> nn.Module:
+    return torch.compile(module)  # type: ignore[return-value]
+
+
 @pytest.mark.parametrize(
     ("wrap", "said", "hint"),
     [
         (scripted, "the network is TorchScript, which cannot be resized", "nn.Module it came from"),
         (nn.DataParallel, "wrapped in DataParallel", "model.module"),
+        (compiled, "the network is compiled", "before torch.compile"),
     ],
 )
 def test_what_cannot_be_followed_is_refused_in_one_line(

@@ -67,7 +67,12 @@ def serialised(path: Path, tensors: Mapping[str, Tensor], recipe: Recipe) -> Non
     """
     for name, tensor in tensors.items():
         if tensor.dtype not in DTYPE_NAMES:
-            raise InputError(f"tensor '{name}' has dtype {tensor.dtype}, which safetensors cannot hold")
+            raise InputError(
+                f"tensor '{name}' has dtype {tensor.dtype}, which safetensors cannot hold",
+                "keep a complex tensor as a real one: torch.view_as_real, and view_as_complex in forward"
+                if tensor.is_complex()
+                else None,
+            )
     document = json.dumps(recipe.to_json(), sort_keys=True, separators=(",", ":"), allow_nan=False)
     on_cpu = {name: tensor.detach().cpu().contiguous() for name, tensor in tensors.items()}
     with path.open("wb") as file:

@@ -9,7 +9,7 @@ import json
 import os
 import sys
 from collections.abc import Callable, Iterable, Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, redirect_stdout
 from pathlib import Path
 from typing import TYPE_CHECKING, TextIO
 
@@ -91,14 +91,17 @@ def show(*parts: RenderableType) -> None:
 
 @contextmanager
 def progress(quiet: bool) -> Iterator[Callable[[str], None] | None]:
-    """A function that shows what is being done, on a terminal; None elsewhere."""
-    if quiet or not sys.stderr.isatty():
-        yield None
-        return
-    from rich.text import Text
+    """A function that shows what is being done, on a terminal; None elsewhere. What a network of the user's
+    own prints meanwhile is no result, and goes to stderr.
+    """
+    with redirect_stdout(sys.stderr):
+        if quiet or not sys.stderr.isatty():
+            yield None
+            return
+        from rich.text import Text
 
-    with _console(sys.stderr).status(Text("reading")) as status:
-        yield lambda stage: status.update(Text(one_line(stage)))
+        with _console(sys.stderr).status(Text("reading")) as status:
+            yield lambda stage: status.update(Text(one_line(stage)))
 
 
 def _console(stream: TextIO) -> Console:

@@ -44,17 +44,23 @@ RULES: dict[str, Rule] = {}
 
 def register_operator(*names: str) -> Callable[[Rule], Rule]:
     """Register a rule for ATen operators, by base name (``aten.convolution``). Duplicates raise
-    ``ValueError``.
+    ``ValueError``; the same rule of a file that is imported again takes its own place.
     """
 
     def add(rule: Rule) -> Rule:
         for name in names:
-            if name in RULES:
+            if name in RULES and defined_at(RULES[name]) != defined_at(rule):
                 raise ValueError(f"operator {name} already has a rule")
             RULES[name] = rule
         return rule
 
     return add
+
+
+def defined_at(function: Callable[..., Any]) -> object:
+    """What stays the same when the file of ``function`` is run again."""
+    code = getattr(function, "__code__", None)
+    return function if code is None else (code.co_filename, code.co_qualname)
 
 
 def unknown(recording: Recording, call: Call) -> None:

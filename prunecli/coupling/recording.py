@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, fields, is_dataclass
+from enum import Enum
 from typing import TYPE_CHECKING, Any
 
 import torch
@@ -189,18 +190,23 @@ def tensors_in(value: Any) -> list[Tensor]:
     return []
 
 
+_NO_TENSOR = (str, bytes, int, float, complex, Enum, torch.dtype, torch.device)
+
+
 def outputs_in(value: Any) -> list[Tensor]:
     """All tensors that ``forward`` returned, however deep. Raises ``InputError`` where something could hide
     one.
     """
     if isinstance(value, Tensor):
         return [value]
-    if value is None or isinstance(value, (str, bytes, int, float, complex)):
+    if value is None or isinstance(value, _NO_TENSOR):
         return []
     if isinstance(value, Mapping):
         items: Iterable[Any] = value.values()
     elif isinstance(value, (tuple, list, set, frozenset)):
         items = value
+    elif is_dataclass(value) and not isinstance(value, type):
+        items = [getattr(value, item.name) for item in fields(value)]
     elif hasattr(value, "__dict__") and not callable(value):
         items = vars(value).values()
     else:

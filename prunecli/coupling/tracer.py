@@ -143,15 +143,14 @@ _CACHE: dict[Any, tuple[Rule, str]] = {}
 
 
 def _rule(func: Any) -> tuple[Rule, str]:
+    """Its rule, which may have been registered since the last trace, and its name."""
     found = _CACHE.get(func)
     if found is None:
         name = f"{func.namespace}.{func.overloadpacket.__name__}".rstrip("_")
         name = name.replace("aten.aten.", "aten.")
-        rule = RULES.get(name)
-        if rule is None:
-            rule = pointwise if torch_tag_says_pointwise(func) else unknown
-        found = _CACHE[func] = (rule, name)
-    return found
+        found = _CACHE[func] = (pointwise if torch_tag_says_pointwise(func) else unknown, name)
+    otherwise, name = found
+    return RULES.get(name, otherwise), name
 
 
 def _positional(func: Any, args: tuple[Any, ...], kwargs: Mapping[str, Any]) -> tuple[Any, ...]:

@@ -9,6 +9,10 @@ from prunecli.checkpoint.specs import DTYPES, InputSpec, Scalar
 from prunecli.errors import UsageError, unknown_name
 
 _PYTHON_SPELLINGS: Mapping[str, Scalar] = {"True": True, "False": False, "None": None}
+_TORCH_SPELLINGS: Mapping[str, str] = {
+    "double": "float64", "float": "float32", "half": "float16", "long": "int64", "int": "int32",
+    "short": "int16",
+}  # fmt: skip
 # Arguments of registry networks that would make them fetch or open files.
 _FETCHING = ("weights", "pretrained", "checkpoint", "cache_dir", "progress", "hf_")
 
@@ -53,18 +57,25 @@ def parse_input(text: str) -> InputSpec:
     name leads into a list or dict (``images.0:3,320,320``).
     """
     parts = text.split(":")
+    if len(parts) == 1 and "=" in text:
+        raise _not_an_input(text)
     shape = tuple(_size(part, text) for part in parts[-1].replace("x", ",").split(","))
     if len(parts) == 1:
         return InputSpec(None, "float32", (1, *shape))
     first, *inside = parts[0].split(".")
     if len(parts) > 3 or not first.isidentifier() or not all(map(_is_key, inside)):
-        raise UsageError(
-            f"--input '{text}' is not [name:[dtype:]]shape", "for example 3,224,224 or ids:int64:1,128"
-        )
+        raise _not_an_input(text)
     dtype = parts[1] if len(parts) == 3 else "float32"
+    dtype = _TORCH_SPELLINGS.get(dtype, dtype)
     if dtype not in DTYPES:
         raise unknown_name("dtype", dtype, DTYPES)
     return InputSpec(parts[0], dtype, shape)
+
+
+def _not_an_input(text: str) -> UsageError:
+    return UsageError(
+        f"--input '{text}' is not [name:[dtype:]]shape", "for example 3,224,224 or ids:int64:1,128"
+    )
 
 
 def _is_key(text: str) -> bool:

@@ -6,6 +6,7 @@ from __future__ import annotations
 
 import importlib
 import importlib.util
+import inspect
 import sys
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager, suppress
@@ -16,32 +17,44 @@ from types import ModuleType, TracebackType
 from typing import Any
 
 from torch import nn
+from torch.nn.parameter import is_lazy
 
 from prunecli.checkpoint.specs import InputSpec, Scalar
 from prunecli.errors import InputError, PruneError, UsageError, unknown_name
 from prunecli.inputs import describe
 
+_MEND_CALL = "give its arguments with --arch-arg name=value, or mend the file"
+_MEND_FILE = "mend the file: it is imported, so training belongs under if __name__ == '__main__'"
+
 
 @dataclass(frozen=True)
 class Factory:
     """``make(**arguments)`` builds the network; ``inputs`` come from the file's ``example_inputs()``, if it
-    has one.
+    has one. ``directories``: where they may import from.
     """
 
     spec: str
     make: Callable[..., Any]
     examples: Callable[[], Any] | None
+    directories: tuple[Path, ...] = ()
 
     def build(self, arguments: Mapping[str, Scalar]) -> nn.Module:
-        """Raises ``InputError`` in one line for whatever the factory raises, or if it makes something
-        else.
+        """Raises ``UsageError`` for arguments that the factory does not take, ``InputError`` in one line for
+        whatever it raises, or if it makes something else.
         """
-        with _Foreign(self.spec):
+        _require_arguments(self.spec, self.make, arguments)
+        with _importable(*self.directories), _Foreign(self.spec, _MEND_CALL):
             module = self.make(**arguments)
         if not isinstance(module, nn.Module):
             raise InputError(
                 f"{self.spec} returned {type(module).__name__}, not an nn.Module",
                 "return the network from the factory",
+            )
+        unmade = next((name for name, tensor in module.named_parameters() if is_lazy(tensor)), None)
+        if unmade is not None:
+            raise InputError(
+                f"{self.spec} leaves '{unmade}' without a size: its layer waits for a first forward",
+                "run the network once in the factory before returning it",
             )
         return module
 
@@ -51,7 +64,8 @@ class Factory:
         """
         if self.examples is None:
             return ()
-        with _Foreign(f"example_inputs() beside {self.spec}"):
+        where = f"example_inputs() beside {self.spec}"
+        with _importable(*self.directories), _Foreign(where, "it is called without arguments; mend it"):
             examples = self.examples()
         try:
             return describe(examples, module)
@@ -68,7 +82,8 @@ def find(spec: str) -> Factory:
         raise UsageError(
             f"--arch '{spec}' is not FILE.py:factory or pkg.mod:factory", "name the factory after a colon"
         )
-    module = _import_file(Path(where), spec) if where.endswith(".py") else _import_module(where, spec)
+    is_file = where.endswith(".py")
+    module = _import_file(Path(where), spec) if is_file else _import_module(where, spec)
     public = [key for key, value in vars(module).items() if callable(value) and not key.startswith("_")]
     if not hasattr(module, name):
         raise unknown_name(f"factory in {where}", name, public)
@@ -78,7 +93,24 @@ def find(spec: str) -> Factory:
             f"{spec} is a {type(make).__name__}, not a function", "name a function that builds the network"
         )
     examples = getattr(module, "example_inputs", None)
-    return Factory(spec, make, examples if callable(examples) else None)
+    directories = (Path(where).resolve().parent, Path.cwd()) if is_file else (Path.cwd(),)
+    return Factory(spec, make, examples if callable(examples) else None, directories)
+
+
+def _require_arguments(spec: str, make: Callable[..., Any], arguments: Mapping[str, Scalar]) -> None:
+    """Raises ``UsageError`` for an argument that ``make`` does not take, and for one that it lacks."""
+    try:
+        parameters = inspect.signature(make).parameters.values()
+    except (TypeError, ValueError):
+        return
+    named = {p.name: p for p in parameters if p.kind in (p.POSITIONAL_OR_KEYWORD, p.KEYWORD_ONLY)}
+    if not any(p.kind is p.VAR_KEYWORD for p in parameters):
+        for name in arguments:
+            if name not in named:
+                raise unknown_name(f"argument of {spec}", name, named)
+    for name, parameter in named.items():
+        if parameter.default is parameter.empty and name not in arguments:
+            raise UsageError(f"{spec} needs a value for '{name}'", f"--arch-arg {name}=VALUE")
 
 
 def _import_file(path: Path, spec: str) -> ModuleType:
@@ -91,13 +123,13 @@ def _import_file(path: Path, spec: str) -> ModuleType:
     module = importlib.util.module_from_spec(found)
     # Dataclasses and pickling look their module up by name while the file runs.
     sys.modules[name] = module
-    with _importable(path.resolve().parent), _Foreign(spec):
+    with _importable(path.resolve().parent, Path.cwd()), _Foreign(spec, _MEND_FILE, _dotted(path, spec)):
         found.loader.exec_module(module)
     return module
 
 
 def _import_module(name: str, spec: str) -> ModuleType:
-    with _importable(Path.cwd()), _Foreign(spec):
+    with _importable(Path.cwd()), _Foreign(spec, _MEND_FILE):
         try:
             missing = importlib.util.find_spec(name) is None
         except (ImportError, ValueError):
@@ -109,22 +141,39 @@ def _import_module(name: str, spec: str) -> ModuleType:
         return importlib.import_module(name)
 
 
+def _dotted(path: Path, spec: str) -> str | None:
+    """How a file below the working directory is named as a module of a package."""
+    with suppress(ValueError):
+        parts = path.resolve().relative_to(Path.cwd().resolve()).with_suffix("").parts
+        if len(parts) > 1 and all(part.isidentifier() for part in parts):
+            return f"it belongs to a package: --arch {'.'.join(parts)}:{spec.rpartition(':')[2]}"
+    return None
+
+
 @contextmanager
-def _importable(directory: Path) -> Iterator[None]:
-    """A user's file may import its neighbours, as it could if it were run."""
-    sys.path.insert(0, str(directory))
+def _importable(*directories: Path) -> Iterator[None]:
+    """A user's file may import its neighbours, as it could if it were run, and what lies where ``prune``
+    runs.
+    """
+    added = [str(directory) for directory in dict.fromkeys(directories)]
+    sys.path[:0] = added
     try:
         yield
     finally:
-        with suppress(ValueError):
-            sys.path.remove(str(directory))
+        for directory in added:
+            with suppress(ValueError):
+                sys.path.remove(directory)
 
 
 class _Foreign:
-    """Any error out of the user's code becomes one line with its type and text."""
+    """Any error out of the user's code becomes one line with its type and text; ``package`` is the hint
+    where a relative import fails.
+    """
 
-    def __init__(self, where: str) -> None:
+    def __init__(self, where: str, hint: str, package: str | None = None) -> None:
         self._where = where
+        self._hint = hint
+        self._package = package
 
     def __enter__(self) -> None:
         return None
@@ -132,9 +181,14 @@ class _Foreign:
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, _: TracebackType | None
     ) -> None:
-        if isinstance(error, Exception) and not isinstance(error, PruneError):
+        if isinstance(error, (Exception, SystemExit)) and not isinstance(error, PruneError):
             text = " ".join(str(error).split())[:300]
-            raise InputError(
-                f"{self._where} raised {type(error).__name__}: {text}",
-                "give its arguments with --arch-arg name=value, or mend the file",
-            ) from error
+            told = f"{type(error).__name__}{': ' if text else ''}{text}"
+            raise InputError(f"{self._where} raised {told}", self._hint_for(error)) from error
+
+    def _hint_for(self, error: BaseException) -> str:
+        if isinstance(error, ModuleNotFoundError):
+            return "install it in this environment, or run prune where its directory is"
+        if isinstance(error, ImportError) and "relative import" in str(error) and self._package:
+            return self._package
+        return self._hint

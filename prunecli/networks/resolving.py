@@ -17,6 +17,9 @@ from prunecli.networks.legacy import modern
 from prunecli.networks.matching import Match, match, mismatches, resized_arguments
 from prunecli.networks.sketching import materialise
 
+_NEAR = 0.2
+"""Share of common names from which a network is worth naming as a likely one."""
+
 
 @dataclass(frozen=True)
 class Network:
@@ -164,7 +167,7 @@ def _unknown(tensors: Mapping[str, Tensor], refused: Sequence[InputError]) -> In
             f"parameter names of a known network, but other shapes: {refused[0].message}",
             "describe your variant in Python and give --arch FILE.py:factory",
         )
-    near = ", ".join(f"{spec} ({share:.0%} of names)" for spec, share in nearest(tensors))
+    near = ", ".join(f"{spec} ({share:.0%} of names)" for spec, share in nearest(tensors) if share >= _NEAR)
     shown = ", ".join(repr(name) for name in list(tensors)[:3])
     facts = f"; nearest: {near}" if near else f"; its names begin {shown}"
     return InputError(
@@ -179,6 +182,8 @@ def _hint(spec: str, tensors: Mapping[str, Tensor]) -> str:
         return (
             f"its names are those of {' or '.join(list(others)[:3])}; leave --arch out to have it identified"
         )
+    if family_of(spec) is None:
+        return "the factory must build what was saved (--arch-arg name=value), and the file hold nothing else"
     near = [name for name, share in nearest(tensors, 2) if name != spec and share > 0.5]
     return (
         f"nearest by names: {', '.join(near)}"
