@@ -11,10 +11,11 @@ from typing import TYPE_CHECKING, Any
 if TYPE_CHECKING:
     from prunecli.data.noise import noise
     from prunecli.data.samples import Batch, Samples
+    from prunecli.data.sources import open_data
 
-__all__ = ["Batch", "Samples", "noise"]
+__all__ = ["Batch", "Samples", "noise", "open_data"]
 
-_MODULE_OF = {"Batch": "samples", "Samples": "samples", "noise": "noise"}
+_MODULE_OF = {"Batch": "samples", "Samples": "samples", "noise": "noise", "open_data": "sources"}
 
 
 def __getattr__(name: str) -> Any:

@@ -88,11 +88,15 @@ def join(batches: Sequence[Batch]) -> Batch:
 class Lazy(Sequence[Batch]):
     """Single samples, read when they are needed; the first ``CACHE_BYTES`` of them are kept."""
 
-    def __init__(self, count: int, read: Callable[[int], Batch]) -> None:
+    def __init__(self, count: int, read: Callable[[int], Batch], room: int | None = None) -> None:
         self._count = count
         self._read = read
         self._kept: dict[int, Batch] = {}
-        self._room = CACHE_BYTES
+        self._room = CACHE_BYTES if room is None else room
+
+    def only(self, places: Sequence[int]) -> Lazy:
+        """Some of them, in another order."""
+        return Lazy(len(places), lambda index: self[places[index]], room=0)
 
     def __len__(self) -> int:
         return self._count

@@ -21,6 +21,11 @@ from prunecli.checkpoint.specs import InputSpec, Scalar
 from prunecli.errors import InputError, PruneError, UsageError, unknown_name
 from prunecli.inputs import describe
 
+_MEND = {
+    "--arch": "give its arguments with --arch-arg name=value, or mend the file",
+    "--data": "mend the file",
+}
+
 
 @dataclass(frozen=True)
 class Factory:
@@ -36,7 +41,7 @@ class Factory:
         """Raises ``InputError`` in one line for whatever the factory raises, or if it makes something
         else.
         """
-        with _Foreign(self.spec):
+        with Foreign(self.spec):
             module = self.make(**arguments)
         if not isinstance(module, nn.Module):
             raise InputError(
@@ -51,7 +56,7 @@ class Factory:
         """
         if self.examples is None:
             return ()
-        with _Foreign(f"example_inputs() beside {self.spec}"):
+        with Foreign(f"example_inputs() beside {self.spec}"):
             examples = self.examples()
         try:
             return describe(examples, module)
@@ -68,36 +73,47 @@ def find(spec: str) -> Factory:
         raise UsageError(
             f"--arch '{spec}' is not FILE.py:factory or pkg.mod:factory", "name the factory after a colon"
         )
-    module = _import_file(Path(where), spec) if where.endswith(".py") else _import_module(where, spec)
-    public = [key for key, value in vars(module).items() if callable(value) and not key.startswith("_")]
-    if not hasattr(module, name):
-        raise unknown_name(f"factory in {where}", name, public)
-    make = getattr(module, name)
-    if isinstance(make, nn.Module) or not callable(make):
-        raise UsageError(
-            f"{spec} is a {type(make).__name__}, not a function", "name a function that builds the network"
-        )
+    in_file = where.endswith(".py")
+    module = _import_file(Path(where), spec, "--arch") if in_file else _import_module(where, spec)
+    make = _function(module, spec, "factory", "name a function that builds the network")
     examples = getattr(module, "example_inputs", None)
     return Factory(spec, make, examples if callable(examples) else None)
 
 
-def _import_file(path: Path, spec: str) -> ModuleType:
+def find_function(path: Path, name: str, option: str) -> Callable[..., Any]:
+    """A function in the user's file, for ``option``. Raises as :func:`find`."""
+    spec = f"{path}:{name}"
+    return _function(_import_file(path, spec, option), spec, "function", f"name a function in {option}")
+
+
+def _function(module: ModuleType, spec: str, kind: str, hint: str) -> Callable[..., Any]:
+    where, _, name = spec.rpartition(":")
+    public = [key for key, value in vars(module).items() if callable(value) and not key.startswith("_")]
+    if not hasattr(module, name):
+        raise unknown_name(f"{kind} in {where}", name, public)
+    found = getattr(module, name)
+    if isinstance(found, nn.Module) or not callable(found):
+        raise UsageError(f"{spec} is a {type(found).__name__}, not a function", hint)
+    return found  # type: ignore[no-any-return]
+
+
+def _import_file(path: Path, spec: str, option: str) -> ModuleType:
     if not path.is_file():
-        raise UsageError(f"no such file: '{path}'", "check the path in --arch")
+        raise UsageError(f"no such file: '{path}'", f"check the path in {option}")
     name = f"prunecli_user_{path.stem}"
     found = importlib.util.spec_from_file_location(name, path)
     if found is None or found.loader is None:
-        raise UsageError(f"'{path}' is not a Python file", "name a .py file in --arch")
+        raise UsageError(f"'{path}' is not a Python file", f"name a .py file in {option}")
     module = importlib.util.module_from_spec(found)
     # Dataclasses and pickling look their module up by name while the file runs.
     sys.modules[name] = module
-    with _importable(path.resolve().parent), _Foreign(spec):
+    with _importable(path.resolve().parent), Foreign(spec, _MEND[option]):
         found.loader.exec_module(module)
     return module
 
 
 def _import_module(name: str, spec: str) -> ModuleType:
-    with _importable(Path.cwd()), _Foreign(spec):
+    with _importable(Path.cwd()), Foreign(spec):
         try:
             missing = importlib.util.find_spec(name) is None
         except (ImportError, ValueError):
@@ -120,11 +136,12 @@ def _importable(directory: Path) -> Iterator[None]:
             sys.path.remove(str(directory))
 
 
-class _Foreign:
+class Foreign:
     """Any error out of the user's code becomes one line with its type and text."""
 
-    def __init__(self, where: str) -> None:
+    def __init__(self, where: str, hint: str = "") -> None:
         self._where = where
+        self._hint = hint or _MEND["--arch"]
 
     def __enter__(self) -> None:
         return None
@@ -136,5 +153,5 @@ class _Foreign:
             text = " ".join(str(error).split())[:300]
             raise InputError(
                 f"{self._where} raised {type(error).__name__}: {text}",
-                "give its arguments with --arch-arg name=value, or mend the file",
+                self._hint,
             ) from error
