@@ -148,7 +148,7 @@ def open_file(path: Path, label: int | None = None) -> tuple[Image.Image, int | 
 
 
 def _opened(picture: Picture, frame: Frame, pipeline: v2.Transform) -> tuple[Tensor, int | None]:
-    """``[C, H, W]`` and the label. Raises ``UnreadableError`` for whatever the decoder makes of a damaged file."""
+    """``[C, H, W]`` and the label. Raises ``UnreadableError`` for whatever the decoder makes of the file."""
     try:
         with warnings.catch_warnings():
             warnings.simplefilter("ignore")

@@ -62,15 +62,20 @@ class Samples:
         batch cannot be put together from several.
         """
         held: list[Batch] = []
+        number = 0
         for batch in self.batches:
             if batch.whole:
                 yield batch
                 continue
             held.append(batch)
-            while sum(map(len, held)) >= size:
-                joined = join(held)
-                yield joined[:size]
-                held = [joined[size:]] if len(joined) > size else []
+            number += len(batch)
+            if number < size:
+                continue
+            joined = join(held)
+            for start in range(0, number - size + 1, size):
+                yield joined[start : start + size]
+            number %= size
+            held = [joined[len(joined) - number :]] if number else []
         if held:
             yield join(held)
 

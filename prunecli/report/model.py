@@ -179,7 +179,7 @@ class Report:
 
     def to_json(self) -> dict[str, Any]:
         """Plain lists, dicts and scalars, ready for ``json.dumps``."""
-        return _document(self)
+        return document(self)
 
 
 @dataclass(frozen=True)
@@ -202,7 +202,7 @@ class Inspection:
 
     def to_json(self) -> dict[str, Any]:
         """Plain lists, dicts and scalars, ready for ``json.dumps``."""
-        return _document(self)
+        return document(self)
 
 
 @dataclass(frozen=True, slots=True)
@@ -285,7 +285,7 @@ class Explanation:
 
     def to_json(self) -> dict[str, Any]:
         """Plain lists, dicts and scalars, ready for ``json.dumps``."""
-        return _document(self)
+        return document(self)
 
 
 @dataclass(frozen=True)
@@ -312,10 +312,10 @@ class Verification:
 
     def to_json(self) -> dict[str, Any]:
         """Plain lists, dicts and scalars, ready for ``json.dumps``."""
-        return _document(self) | {"passed": self.passed}
+        return document(self) | {"passed": self.passed}
 
 
-def _document(value: Any) -> dict[str, Any]:
+def document(value: Any) -> dict[str, Any]:
     """``value`` as JSON with the schema name first, where a reader looks for it."""
     content: dict[str, Any] = _plain(value)
     return {"schema": value.schema} | content
