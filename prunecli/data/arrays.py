@@ -6,6 +6,7 @@ import zipfile
 import zlib
 from collections.abc import Mapping, Sequence
 from functools import partial
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -30,7 +31,9 @@ _CHANNELS = (1, 3)
 def read_npz(path: str) -> dict[str, Tensor]:
     """Raises ``InputError`` for a file that is missing, damaged, or holds pickled objects."""
     try:
-        with np.load(path, allow_pickle=False) as stored:
+        # numpy leaves a file that it opened open where it fails.
+        with Path(path).open("rb") as file:
+            stored = np.load(file, allow_pickle=False)
             if not isinstance(stored, np.lib.npyio.NpzFile):
                 raise InputError(f"'{path}' holds one array without a name", "np.savez(FILE, x=..., y=...)")
             return {name: _tensor(name, stored[name]) for name in stored.files}
