@@ -155,7 +155,17 @@ def _told(
         against=None if other is None else other.source,
         dense=None if other is None else measured[DENSE],
         timings=dict(seconds),
-        notes=samples.notes,
+        notes=(*samples.notes, *_class_notes(samples.classes, quality)),
+    )
+
+
+def _class_notes(classes: int | None, quality: Quality) -> tuple[str, ...]:
+    """Labels count the classes of the data, which need not be those that the network learned."""
+    if quality.top1 is None or classes in (None, quality.classes):
+        return ()
+    return (
+        f"the data tells {classes} classes apart and the network {quality.classes}: "
+        "are the labels counted alike?",
     )
 
 

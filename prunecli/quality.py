@@ -86,6 +86,7 @@ class _Tally:
     """Running sums over batches."""
 
     samples: int = 0
+    classes: int | None = None
     labelled: int = 0
     right: int = 0
     among: int | None = None
@@ -101,6 +102,7 @@ class _Tally:
     def add(self, outputs: Sequence[Tensor], batch: Batch, dense: Sequence[Tensor] | None) -> None:
         self.samples += len(batch)
         logits = logits_in(outputs, len(batch))
+        self.classes = None if logits is None else logits.shape[1]
         if logits is not None and batch.labels is not None:
             self._label(logits, batch.labels)
         if dense is None:
@@ -152,6 +154,7 @@ class _Tally:
             error=self._error() if self.compared and self.comparable else None,
             # Rounding alone can make it a little less than nothing.
             divergence=max(0.0, self.divergence / scored) if scored else None,
+            classes=self.classes,
         )
 
     def _error(self) -> float:

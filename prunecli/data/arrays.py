@@ -10,7 +10,6 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-import numpy.typing as npt
 import torch
 from PIL import Image
 from safetensors import SafetensorError
@@ -68,7 +67,10 @@ def _damaged(path: str, error: Exception) -> InputError:
     return InputError(f"'{path}' could not be read: {first_line(error)}", "write it again")
 
 
-def _tensor(name: str, array: npt.NDArray[Any]) -> Tensor:
+def _tensor(name: str, array: Any) -> Tensor:
+    if not isinstance(array, np.ndarray):
+        # An entry of the archive that numpy did not write.
+        raise InputError(f"'{name}' is no array", "np.savez(FILE, x=..., y=...)")
     if array.dtype.kind not in "biuf":
         raise InputError(f"array '{name}' holds {array.dtype}, not numbers", "save plain arrays of numbers")
     if array.dtype.kind == "u" and array.itemsize > 1:

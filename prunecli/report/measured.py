@@ -13,9 +13,11 @@ from prunecli.report.model import Input, NetworkFacts, Source, document
 
 @dataclass(frozen=True, slots=True)
 class Quality:
-    """Figures over ``samples``. With labels: ``top1``, ``top5`` (of more than five classes), ``loss``
-    (cross-entropy, nats). Against the dense network: ``agreement`` of top-1, ``error`` of all outputs
-    (relative L2), ``divergence`` (Kullback-Leibler of its class probabilities from the dense ones, nats).
+    """Figures over ``samples``; ``classes`` is what the network tells apart, if it is a classifier.
+
+    With labels: ``top1``, ``top5`` (of more than five classes), ``loss`` (cross-entropy, nats). Against the
+    dense network: ``agreement`` of top-1, ``error`` of all outputs (relative L2), ``divergence``
+    (Kullback-Leibler of its class probabilities from the dense ones, nats).
     """
 
     samples: int
@@ -25,6 +27,7 @@ class Quality:
     agreement: float | None = None
     error: float | None = None
     divergence: float | None = None
+    classes: int | None = None
 
     @property
     def is_empty(self) -> bool:
