@@ -99,7 +99,7 @@ def test_several_networks_go_side_by_side_and_the_dense_one_runs_once() -> None:
     assert dense.runs == cut.runs == 1
     assert found["dense"].agreement is None
     assert found["dense"].top1 == 2 / 5
-    assert found["cut"] == quality(Answers(LOGITS), numbered(5, LABELS), Answers(OTHER))
+    assert found["cut"] == quality(Answers(LOGITS), numbered(5, LABELS), Answers(OTHER), 5)
     assert heard == ["evaluate 5 of 5"]
     assert cut.training
 

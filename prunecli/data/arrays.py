@@ -108,7 +108,10 @@ def inputs_in(arrays: Mapping[str, Tensor], specs: Sequence[InputSpec], origin: 
     found = [arrays[_key(arrays, spec, len(specs), origin)] for spec in specs]
     for spec, array in zip(specs, found, strict=True):
         if array.dim() == 0 or not len(array):
-            raise InputError(f"{origin} has no samples: '{spec.name or 'x'}' is {list(array.shape)}")
+            raise InputError(
+                f"{origin} has no samples: '{spec.name or 'x'}' is {list(array.shape)}",
+                "look at what was saved",
+            )
     lengths = {len(array) for array in found}
     labels = labels_in(arrays)
     if labels is not None:
@@ -145,7 +148,10 @@ def fitting(array: Tensor, spec: InputSpec, name: str) -> Tensor:
             "save the arrays in the network's shape, or say --input",
         )
     if array.is_floating_point() and not dtype.is_floating_point:
-        raise InputError(f"{name} holds {array.dtype}, the network takes {spec.dtype}".replace("torch.", ""))
+        raise InputError(
+            f"{name} holds {array.dtype}, the network takes {spec.dtype}".replace("torch.", ""),
+            "save integers",
+        )
     if array.is_floating_point():
         finite = array.flatten(1).isfinite().all(1) if array.dim() > 1 else array.isfinite()
         if not bool(finite.all()):

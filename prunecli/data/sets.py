@@ -61,7 +61,9 @@ def _idx_pictures(name: str, root: Path, part: str) -> tuple[Sequence[Picture], 
     pixels = read_idx(_idx_file(name, root, f"{_PARTS[part]}-images", "idx3"), 3)
     labels = read_idx(_idx_file(name, root, f"{_PARTS[part]}-labels", "idx1"), 1)
     if len(pixels) != len(labels) or not len(labels):
-        raise InputError(f"{name} in '{root}' has {len(pixels)} images and {len(labels)} labels")
+        raise InputError(
+            f"{name} in '{root}' has {len(pixels)} images and {len(labels)} labels", "get it again"
+        )
     return _grey_pictures(f"image {part}", pixels, labels), int(labels.max()) + 1
 
 
@@ -82,7 +84,7 @@ def read_idx(path: Path, dimensions: int) -> Array:
             magic, *shape = struct.unpack(f">{1 + dimensions}I", file.read(4 + 4 * dimensions))
             size = int(np.prod(shape, dtype=object))
             if magic != 0x0800 + dimensions or size > _MOST_BYTES:
-                raise InputError(f"{path.name} is no idx file of {dimensions} dimensions")
+                raise InputError(f"{path.name} is no idx file of {dimensions} dimensions", "get it again")
             content = file.read(size + 1)
     except (OSError, EOFError, struct.error, zlib.error) as error:
         raise InputError(f"{path.name} could not be read: {first_line(error)}", "get it again") from None
