@@ -2,7 +2,7 @@
 
 Four documents: :class:`Report` (``prunecli.report/1``, one run), :class:`Inspection`
 (``prunecli.inspect/1``), :class:`Explanation` (``prunecli.explain/1``) and :class:`Verification`
-(``prunecli.verify/1``). Renderers read these and nothing
+(``prunecli.verify/1``); a fifth is in ``measured.py``. Renderers read these and nothing
 else. Within one schema version fields are only ever added; ``docs/report.schema.json`` is generated from
 the classes below.
 
