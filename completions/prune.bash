@@ -3,7 +3,7 @@ _prune() {
     local current=${COMP_WORDS[COMP_CWORD]} previous=${COMP_WORDS[COMP_CWORD-1]} command='' word words
     COMPREPLY=()
     for word in "${COMP_WORDS[@]:1:COMP_CWORD-1}"; do
-        case $word in inspect|explain|run|verify|ls|demo) command=$word; break ;; esac
+        case $word in inspect|explain|run|verify|eval|ls|demo) command=$word; break ;; esac
     done
     case $previous in
         --show-completion) COMPREPLY=($(compgen -W 'bash zsh fish' -- "$current")); return ;;
@@ -36,13 +36,18 @@ _prune() {
         --seed) return ;;
         --threads) return ;;
         --against) compopt -o filenames 2>/dev/null; COMPREPLY=($(compgen -f -- "$current")); return ;;
+        --data) compopt -o nospace 2>/dev/null; COMPREPLY=($(compgen -W 'digits imagefolder: torchvision: npz: safetensors: noise' -- "$current")); return ;;
+        --samples) return ;;
+        --batch-size) return ;;
+        --transform) COMPREPLY=($(compgen -W 'imagenet inception cifar mnist signed unit none' -- "$current")); return ;;
     esac
     case $command in
-        '') words='inspect explain run verify ls demo --version --show-completion -h --help' ;;
+        '') words='inspect explain run verify eval ls demo --version --show-completion -h --help' ;;
         inspect) words='--groups --arch --arch-arg --input --unsafe-load --json -h --help' ;;
         explain) words='--arch --arch-arg --input --unsafe-load --json -q --quiet -h --help' ;;
         run) words='--speedup --flops --params --ratio --criterion --scheme --protect --max-ratio --round-to --steps --reduce --normalize --repair --heads --only --ignore --ratio-for --round-to-for --arch --arch-arg --input --unsafe-load -o --output --report --force --json -q --quiet --dry-run --plan --tolerance --device --seed --threads -h --help' ;;
         verify) words='--against --arch --unsafe-load --json -q --quiet -h --help' ;;
+        eval) words='--data --samples --batch-size --transform --against --arch --arch-arg --input --device --seed --json -q --quiet -h --help' ;;
         ls) words='--json -h --help' ;;
         demo) words='-o --output --speedup --force --json -q --quiet -h --help' ;;
     esac
@@ -52,6 +57,7 @@ _prune() {
             explain) compopt -o filenames 2>/dev/null; COMPREPLY=($(compgen -f -- "$current")); return ;;
             run) compopt -o filenames 2>/dev/null; COMPREPLY=($(compgen -f -- "$current")); return ;;
             verify) compopt -o filenames 2>/dev/null; COMPREPLY=($(compgen -f -- "$current")); return ;;
+            eval) compopt -o filenames 2>/dev/null; COMPREPLY=($(compgen -f -- "$current")); return ;;
             ls) COMPREPLY=($(compgen -W 'criteria schemes networks' -- "$current")); return ;;
         esac
     fi

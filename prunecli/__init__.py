@@ -15,13 +15,16 @@ if TYPE_CHECKING:
     from prunecli.coupling import Space, register_adapter, register_description, register_operator
     from prunecli.criteria import register_criterion
     from prunecli.errors import ImpossibleError, InputError, OutputError, PruneError, UsageError
+    from prunecli.evaluating import evaluate
     from prunecli.explaining import explain
     from prunecli.loading import load
     from prunecli.plan import Plan
+    from prunecli.report.measured import Evaluation, Quality
     from prunecli.report.model import Explanation, Inspection, Report, Verification
     from prunecli.selection import register_scheme
 
 _MODULE_OF = {
+    "Evaluation": "prunecli.report.measured",
     "Explanation": "prunecli.report.model",
     "ImpossibleError": "prunecli.errors",
     "InputError": "prunecli.errors",
@@ -29,11 +32,13 @@ _MODULE_OF = {
     "OutputError": "prunecli.errors",
     "Plan": "prunecli.plan",
     "PruneError": "prunecli.errors",
+    "Quality": "prunecli.report.measured",
     "Report": "prunecli.report.model",
     "Result": "prunecli.api",
     "Space": "prunecli.coupling",
     "UsageError": "prunecli.errors",
     "Verification": "prunecli.report.model",
+    "evaluate": "prunecli.evaluating",
     "explain": "prunecli.explaining",
     "inspect": "prunecli.api",
     "load": "prunecli.loading",
@@ -47,6 +52,7 @@ _MODULE_OF = {
 }
 
 __all__ = [
+    "Evaluation",
     "Explanation",
     "ImpossibleError",
     "InputError",
@@ -54,12 +60,14 @@ __all__ = [
     "OutputError",
     "Plan",
     "PruneError",
+    "Quality",
     "Report",
     "Result",
     "Space",
     "UsageError",
     "Verification",
     "__version__",
+    "evaluate",
     "explain",
     "inspect",
     "load",

@@ -18,7 +18,7 @@ from torch import Tensor, nn
 from prunecli.checkpoint.specs import DTYPES, InputSpec
 from prunecli.errors import UsageError, unknown_name
 
-_BINARY = (0, 1)
+BINARY = (0, 1)
 """Valid as tokens of any vocabulary, as masks, as segments; used where nothing better is known."""
 
 
@@ -69,10 +69,14 @@ def _mapped(value: Any, change: Callable[[Tensor], Tensor]) -> Any:
 def make(specs: Sequence[InputSpec], seed: int = 0) -> Inputs:
     """Seeded tensors: normal noise for floating types, uniform within their bounds for integers."""
     generator = torch.Generator().manual_seed(seed)
+    return assemble(specs, [_one(spec, generator) for spec in specs])
+
+
+def assemble(specs: Sequence[InputSpec], tensors: Sequence[Tensor]) -> Inputs:
+    """One tensor per specification, each where the specification says."""
     positional: list[Tensor] = []
     tree: dict[str, Any] = {}
-    for spec in specs:
-        tensor = _one(spec, generator)
+    for spec, tensor in zip(specs, tensors, strict=True):
         if spec.name is None:
             positional.append(tensor)
         else:
@@ -84,7 +88,7 @@ def _one(spec: InputSpec, generator: torch.Generator) -> Tensor:
     dtype: torch.dtype = getattr(torch, spec.dtype)
     if dtype.is_floating_point:
         return torch.randn(spec.shape, generator=generator).to(dtype)
-    low, high = spec.bounds or _BINARY
+    low, high = spec.bounds or BINARY
     return torch.randint(low, high + 1, spec.shape, generator=generator).to(dtype)
 
 

@@ -16,7 +16,7 @@ from torch import Tensor, nn
 from prunecli.assembly import shortened
 from prunecli.checkpoint.digests import tensor_digest
 from prunecli.checkpoint.locating import CONFIG
-from prunecli.checkpoint.reading import read
+from prunecli.checkpoint.reading import Checkpoint, read
 from prunecli.checkpoint.recipe import AttributePatch, Recipe
 from prunecli.checkpoint.specs import Scalar
 from prunecli.errors import ImpossibleError, InputError, UsageError
@@ -44,14 +44,25 @@ def load(
     ``InputError`` if the file has no usable recipe, ``ImpossibleError`` if a tensor is not the one that was
     written.
     """
-    checkpoint = read(path)
+    return restored(read(path), factory=factory, into=into, arch=arch)
+
+
+def restored(
+    checkpoint: Checkpoint,
+    *,
+    factory: Callable[..., nn.Module] | None = None,
+    into: nn.Module | None = None,
+    arch: str | None = None,
+) -> nn.Module:
+    """:func:`load` of what was read already."""
+    path = checkpoint.path
     if checkpoint.recipe is None:
         raise InputError(
             f"'{path}' has no recipe: it was not written by prune run", "load it as any state_dict"
         )
     recipe = checkpoint.recipe
     verify_digests(checkpoint.tensors, recipe)
-    module, rebuild = _dense(recipe, Path(path), factory, into, arch)
+    module, rebuild = _dense(recipe, path, factory, into, arch)
     resize_module(module, recipe.shapes, recipe.patches)
     tensors = under_all_names(checkpoint.tensors, shared_names(module))
     _require_same(module, tensors)

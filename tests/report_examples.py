@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from prunecli.report.measured import DataFacts, Evaluation, Quality
 from prunecli.report.model import (
     ExplainedGroup,
     Explanation,
@@ -120,4 +121,19 @@ def explanation() -> Explanation:
             SliceRow("fc.weight", 0, 10, "", "10", "the network's output"),
         ),
         groups=(EXPLAINED,),
+    )
+
+
+def evaluation() -> Evaluation:
+    return Evaluation(
+        version="0.1.0",
+        checkpoint=SOURCE,
+        network=NETWORK,
+        inputs=(Input((1, 3, 224, 224)),),
+        data=DataFacts("imagefolder:photos", 200, True),
+        quality=Quality(200, 0.755, 0.95, 1.1, 0.91, 0.1234, 0.02),
+        against=Source("dense.pth", "ef" * 32, "safetensors"),
+        dense=Quality(200, 0.8, 0.96, 0.9),
+        timings={"read": 0.1, "evaluate": 2.0},
+        notes=("pictures as --transform imagenet makes them",),
     )

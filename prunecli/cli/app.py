@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from typing import Any
 
 import typer
 
-from prunecli.cli import demo, explain, inspect, ls, output, run, verify
+from prunecli.cli import demo, evaluate, explain, inspect, ls, output, run, verify
 from prunecli.cli.help import Command, Group
 
 app = typer.Typer(
@@ -19,8 +20,17 @@ app = typer.Typer(
     rich_markup_mode=None,
     context_settings={"help_option_names": ["-h", "--help"]},
 )
-for function in (inspect.inspect, explain.explain, run.run, verify.verify, ls.ls, demo.demo):
-    app.command(cls=Command)(function)
+_COMMANDS: dict[str, Callable[..., None]] = {
+    "inspect": inspect.inspect,
+    "explain": explain.explain,
+    "run": run.run,
+    "verify": verify.verify,
+    "eval": evaluate.evaluate,
+    "ls": ls.ls,
+    "demo": demo.demo,
+}
+for name, function in _COMMANDS.items():
+    app.command(name, cls=Command)(function)
 
 
 @app.callback(invoke_without_command=True)

@@ -24,11 +24,15 @@ _VALUES: dict[str, tuple[str, ...]] = {
     "--normalize": names.NORMALIZE,
     "--repair": names.REPAIR,
     "--device": names.DEVICES,
+    "--data": names.DATA,
+    "--transform": names.TRANSFORMS,
     "--show-completion": names.SHELLS,
     "--arch": ("torchvision:", "timm:", "cifar:", "ultralytics:", "hf:"),
     "ls": names.LISTS,
 }
-_FILES = frozenset({"--output", "--report", "--plan", "--against", "inspect", "explain", "run", "verify"})
+_FILES = frozenset(
+    {"--output", "--report", "--plan", "--against", "inspect", "explain", "run", "eval", "verify"}
+)
 
 
 @dataclass(frozen=True)
@@ -120,7 +124,7 @@ complete -F _prune prune
 def _bash_values(key: str) -> str:
     if key in _FILES:
         return 'compopt -o filenames 2>/dev/null; COMPREPLY=($(compgen -f -- "$current")); return'
-    if key == "--arch":
+    if key in ("--arch", "--data"):
         return f"compopt -o nospace 2>/dev/null; {_bash_words(_VALUES[key])}"
     return _bash_words(_VALUES[key]) if key in _VALUES else "return"
 

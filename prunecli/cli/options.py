@@ -11,13 +11,16 @@ from typing import TYPE_CHECKING, Annotated, TypeAlias
 import typer
 
 from prunecli.checkpoint.locating import weights_in
+from prunecli.cli import names
 from prunecli.errors import InputError, OutputError, UsageError
 
 if TYPE_CHECKING:
     from prunecli.checkpoint.specs import Scalar
 
 NETWORK = "Network"
+DATA = "Data"
 OUTPUT = "Output"
+RUNNING = "Running"
 
 Checkpoint: TypeAlias = Annotated[
     Path,
@@ -58,6 +61,38 @@ UnsafeLoad: TypeAlias = Annotated[
         help="Let a pickle that needs code (a whole ultralytics model) run it, in a process of its own. "
         "Only for a file whose source you trust.",
     ),
+]
+Data: TypeAlias = Annotated[
+    str | None,
+    typer.Option(
+        metavar="SPEC",
+        rich_help_panel=DATA,
+        help="digits, imagefolder:DIR, torchvision:SET:DIR, npz:FILE, safetensors:FILE, noise or "
+        "FILE.py:function.",
+    ),
+]
+SampleCount: TypeAlias = Annotated[
+    int | None,
+    typer.Option(
+        "--samples", metavar="N", rich_help_panel=DATA, help="How many samples, chosen by the seed."
+    ),
+]
+BatchSize: TypeAlias = Annotated[
+    int, typer.Option(metavar="N", rich_help_panel=DATA, help="Samples that go through the network at once.")
+]
+Transform: TypeAlias = Annotated[
+    str | None,
+    typer.Option(
+        metavar="NAME",
+        rich_help_panel=DATA,
+        help=f"From picture to input: {', '.join(names.TRANSFORMS)}. Default: by the network's input.",
+    ),
+]
+Device: TypeAlias = Annotated[
+    str, typer.Option(metavar="NAME", rich_help_panel=RUNNING, help=f"{', '.join(names.DEVICES)}.")
+]
+Seed: TypeAlias = Annotated[
+    int, typer.Option(metavar="N", rich_help_panel=RUNNING, help="Seed of all that is drawn.")
 ]
 Json: TypeAlias = Annotated[
     bool, typer.Option("--json", rich_help_panel=OUTPUT, help="Print one JSON document instead of tables.")
@@ -120,6 +155,19 @@ def require_writable(path: Path, force: bool) -> None:
         raise OutputError(f"no such directory: {path.parent}", f"mkdir -p {path.parent}")
     if not os.access(path.parent, os.W_OK):
         raise OutputError(f"{path.parent} may not be written to", "choose another place with -o")
+
+
+def require_data(data: str | None, samples: int | None, transform: str | None, batch_size: int) -> None:
+    """Raise ``UsageError`` for what is no source, no number of samples or no transform."""
+    from prunecli.data.specs import parse
+
+    if data is not None:
+        parse(data)
+    if transform is not None:
+        names.require_known("transform", transform, names.TRANSFORMS)
+    for option, number in (("--samples", samples), ("--batch-size", batch_size)):
+        if number is not None and number < 1:
+            raise UsageError(f"{option} {number} is out of range", "at least 1")
 
 
 def require_one_format(json: bool, quiet: bool) -> None:

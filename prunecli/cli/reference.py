@@ -28,9 +28,9 @@ Errors are one line and a hint; `PRUNE_DEBUG=1` adds the traceback.
 | 1 | a defect in prune |
 
 JSON documents carry their version in `schema`: `prunecli.report/1` (run), `prunecli.inspect/1`,
-`prunecli.explain/1`, `prunecli.verify/1` (these four in `report.schema.json`), `prunecli.plan/1`
-(`run --dry-run`), `prunecli.ls/1`, `prunecli.demo/1` (accuracies around a report). Within a version fields
-are only added.
+`prunecli.explain/1`, `prunecli.verify/1`, `prunecli.eval/1` (these five in `report.schema.json`),
+`prunecli.plan/1` (`run --dry-run`), `prunecli.ls/1`, `prunecli.demo/1` (accuracies around a report). Within a
+version fields are only added.
 
 GLOB names groups: by the name that `prune inspect --groups` prints, or by the layer (or its weight) whose
 output rows the units are; `*`, `?` and `[abc]` as in a shell, but across dots. Heads and group counts are
@@ -38,6 +38,19 @@ left whole unless a glob spells them: `--ratio-for 'layer1.*:groups=0.5'`, `--on
 for all heads that `--only` and `--ignore` leave, and `--ratio-for` overrules it. A group with a ratio of its
 own loses exactly that, to the nearest width it may have; a target beside it is met by the rest (`--ratio`
 counts only the rest).
+
+`--data`: `digits` (the demo's, 8x8); `imagefolder:DIR` with a sub-folder per class (labels count them by
+name), or with images alone; `torchvision:SET:DIR`, a classification set already on the disk (idx files,
+also packed, are read where they lie); `npz:FILE` and `safetensors:FILE` with arrays `x` (or `images`,
+`inputs`, or the names of the network's inputs) and, if there are labels, `y` (or `labels`): bytes are
+pictures, other numbers are taken as they are; `noise`; `FILE.py:function`, which gives batches, `(inputs,
+labels)`, or dicts by name. Nothing is downloaded. Of a set that comes divided, calibration takes the
+training part and `eval` the test part. Up to 1 % of images that cannot be read are left out and named.
+
+`--transform`: `imagenet` (the middle 87.5 %, ImageNet's mean and deviation; default for colour from 96
+pixels on), `inception` (the same, -1 to 1), `cifar` (resized, CIFAR-10's mean and deviation; default for
+smaller colour), `mnist`, `signed` (resized, -1 to 1), `unit` (resized, 0 to 1; default for grey), `none` (0
+to 1, not resized). Grey pictures are repeated for a network that takes colours.
 
 Completion: `prune --show-completion bash > ~/.local/share/bash-completion/completions/prune`, `zsh`
 into a file `_prune` on `$fpath`, `fish` into `~/.config/fish/completions/prune.fish`. The scripts are also in

@@ -11,7 +11,20 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from prunecli.cli import names, options, output, settings
-from prunecli.cli.options import OUTPUT, Arch, ArchArg, Checkpoint, Force, Input, Json, Quiet, UnsafeLoad
+from prunecli.cli.options import (
+    OUTPUT,
+    RUNNING,
+    Arch,
+    ArchArg,
+    Checkpoint,
+    Device,
+    Force,
+    Input,
+    Json,
+    Quiet,
+    Seed,
+    UnsafeLoad,
+)
 from prunecli.cli.settings import Printing, Request
 
 if TYPE_CHECKING:
@@ -22,7 +35,6 @@ if TYPE_CHECKING:
 TARGET = "Target (one, or --plan; or none with --heads or --ratio-for)"
 METHOD = "What is removed"
 GROUPS = "Which groups (GLOB: a group or layer, see prune inspect --groups)"
-RUNNING = "Running"
 
 
 # Long because Typer reads the options from the signature; everything after it is a few lines.
@@ -165,12 +177,8 @@ def run(
             metavar="F", rich_help_panel=RUNNING, help="How far from the target is still the target."
         ),
     ] = 0.005,
-    device: Annotated[
-        str, typer.Option(metavar="NAME", rich_help_panel=RUNNING, help=f"{', '.join(names.DEVICES)}.")
-    ] = "auto",
-    seed: Annotated[
-        int, typer.Option(metavar="N", rich_help_panel=RUNNING, help="Seed of all that is drawn.")
-    ] = 0,
+    device: Device = "auto",
+    seed: Seed = 0,
     threads: Annotated[
         int | None, typer.Option(metavar="N", rich_help_panel=RUNNING, help="CPU threads. Default: torch's.")
     ] = None,

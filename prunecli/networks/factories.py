@@ -24,7 +24,10 @@ from prunecli.errors import InputError, PruneError, UsageError, unknown_name
 from prunecli.inputs import describe
 
 _MEND_CALL = "give its arguments with --arch-arg name=value, or mend the file"
-_MEND_FILE = "mend the file: it is imported, so training belongs under if __name__ == '__main__'"
+_MEND_FILE = {
+    "--arch": "mend the file: it is imported, so training belongs under if __name__ == '__main__'",
+    "--data": "mend the file: it is imported, so work belongs under if __name__ == '__main__'",
+}
 
 
 @dataclass(frozen=True)
@@ -43,7 +46,7 @@ class Factory:
         whatever it raises, or if it makes something else.
         """
         _require_arguments(self.spec, self.make, arguments)
-        with _importable(*self.directories), _Foreign(self.spec, _MEND_CALL):
+        with _importable(*self.directories), Foreign(self.spec, _MEND_CALL):
             module = self.make(**arguments)
         if not isinstance(module, nn.Module):
             raise InputError(
@@ -65,7 +68,7 @@ class Factory:
         if self.examples is None:
             return ()
         where = f"example_inputs() beside {self.spec}"
-        with _importable(*self.directories), _Foreign(where, "it is called without arguments; mend it"):
+        with _importable(*self.directories), Foreign(where, "it is called without arguments; mend it"):
             examples = self.examples()
         try:
             return describe(examples, module)
@@ -83,15 +86,8 @@ def find(spec: str) -> Factory:
             f"--arch '{spec}' is not FILE.py:factory or pkg.mod:factory", "name the factory after a colon"
         )
     is_file = where.endswith(".py")
-    module = _import_file(Path(where), spec) if is_file else _import_module(where, spec)
-    public = [key for key, value in vars(module).items() if callable(value) and not key.startswith("_")]
-    if not hasattr(module, name):
-        raise unknown_name(f"factory in {where}", name, public)
-    make = getattr(module, name)
-    if isinstance(make, nn.Module) or not callable(make):
-        raise UsageError(
-            f"{spec} is a {type(make).__name__}, not a function", "name a function that builds the network"
-        )
+    module = _import_file(Path(where), spec, "--arch") if is_file else _import_module(where, spec)
+    make = _function(module, spec, "factory", "name a function that builds the network")
     examples = getattr(module, "example_inputs", None)
     directories = (Path(where).resolve().parent, Path.cwd()) if is_file else (Path.cwd(),)
     return Factory(spec, make, examples if callable(examples) else None, directories)
@@ -113,23 +109,43 @@ def _require_arguments(spec: str, make: Callable[..., Any], arguments: Mapping[s
             raise UsageError(f"{spec} needs a value for '{name}'", f"--arch-arg {name}=VALUE")
 
 
-def _import_file(path: Path, spec: str) -> ModuleType:
+def find_function(path: Path, name: str, option: str) -> Callable[..., Any]:
+    """A function in the user's file, for ``option``. Raises as :func:`find`."""
+    spec = f"{path}:{name}"
+    return _function(_import_file(path, spec, option), spec, "function", f"name a function in {option}")
+
+
+def _function(module: ModuleType, spec: str, kind: str, hint: str) -> Callable[..., Any]:
+    where, _, name = spec.rpartition(":")
+    public = [key for key, value in vars(module).items() if callable(value) and not key.startswith("_")]
+    if not hasattr(module, name):
+        raise unknown_name(f"{kind} in {where}", name, public)
+    found = getattr(module, name)
+    if isinstance(found, nn.Module) or not callable(found):
+        raise UsageError(f"{spec} is a {type(found).__name__}, not a function", hint)
+    return found  # type: ignore[no-any-return]
+
+
+def _import_file(path: Path, spec: str, option: str) -> ModuleType:
     if not path.is_file():
-        raise UsageError(f"no such file: '{path}'", "check the path in --arch")
+        raise UsageError(f"no such file: '{path}'", f"check the path in {option}")
     name = f"prunecli_user_{path.stem}"
     found = importlib.util.spec_from_file_location(name, path)
     if found is None or found.loader is None:
-        raise UsageError(f"'{path}' is not a Python file", "name a .py file in --arch")
+        raise UsageError(f"'{path}' is not a Python file", f"name a .py file in {option}")
     module = importlib.util.module_from_spec(found)
     # Dataclasses and pickling look their module up by name while the file runs.
     sys.modules[name] = module
-    with _importable(path.resolve().parent, Path.cwd()), _Foreign(spec, _MEND_FILE, _dotted(path, spec)):
+    with (
+        _importable(path.resolve().parent, Path.cwd()),
+        Foreign(spec, _MEND_FILE[option], _dotted(path, spec) if option == "--arch" else None),
+    ):
         found.loader.exec_module(module)
     return module
 
 
 def _import_module(name: str, spec: str) -> ModuleType:
-    with _importable(Path.cwd()), _Foreign(spec, _MEND_FILE):
+    with _importable(Path.cwd()), Foreign(spec, _MEND_FILE["--arch"]):
         try:
             missing = importlib.util.find_spec(name) is None
         except (ImportError, ValueError):
@@ -165,12 +181,12 @@ def _importable(*directories: Path) -> Iterator[None]:
                 sys.path.remove(directory)
 
 
-class _Foreign:
+class Foreign:
     """Any error out of the user's code becomes one line with its type and text; ``package`` is the hint
     where a relative import fails.
     """
 
-    def __init__(self, where: str, hint: str, package: str | None = None) -> None:
+    def __init__(self, where: str, hint: str = "mend the file", package: str | None = None) -> None:
         self._where = where
         self._hint = hint
         self._package = package

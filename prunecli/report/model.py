@@ -2,7 +2,7 @@
 
 Four documents: :class:`Report` (``prunecli.report/1``, one run), :class:`Inspection`
 (``prunecli.inspect/1``), :class:`Explanation` (``prunecli.explain/1``) and :class:`Verification`
-(``prunecli.verify/1``). Renderers read these and nothing
+(``prunecli.verify/1``); a fifth is in ``measured.py``. Renderers read these and nothing
 else. Within one schema version fields are only ever added; ``docs/report.schema.json`` is generated from
 the classes below.
 
@@ -179,7 +179,7 @@ class Report:
 
     def to_json(self) -> dict[str, Any]:
         """Plain lists, dicts and scalars, ready for ``json.dumps``."""
-        return _document(self)
+        return document(self)
 
 
 @dataclass(frozen=True)
@@ -202,7 +202,7 @@ class Inspection:
 
     def to_json(self) -> dict[str, Any]:
         """Plain lists, dicts and scalars, ready for ``json.dumps``."""
-        return _document(self)
+        return document(self)
 
 
 @dataclass(frozen=True, slots=True)
@@ -285,7 +285,7 @@ class Explanation:
 
     def to_json(self) -> dict[str, Any]:
         """Plain lists, dicts and scalars, ready for ``json.dumps``."""
-        return _document(self)
+        return document(self)
 
 
 @dataclass(frozen=True)
@@ -312,10 +312,10 @@ class Verification:
 
     def to_json(self) -> dict[str, Any]:
         """Plain lists, dicts and scalars, ready for ``json.dumps``."""
-        return _document(self) | {"passed": self.passed}
+        return document(self) | {"passed": self.passed}
 
 
-def _document(value: Any) -> dict[str, Any]:
+def document(value: Any) -> dict[str, Any]:
     """``value`` as JSON with the schema name first, where a reader looks for it."""
     content: dict[str, Any] = _plain(value)
     return {"schema": value.schema} | content

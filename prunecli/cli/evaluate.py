@@ -1,0 +1,95 @@
+"""``prune eval``: how good a checkpoint is on data."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+from prunecli.cli import names, output
+from prunecli.cli.options import (
+    OUTPUT,
+    Arch,
+    ArchArg,
+    BatchSize,
+    Checkpoint,
+    Data,
+    Device,
+    Input,
+    Json,
+    SampleCount,
+    Seed,
+    Transform,
+    network,
+    require_data,
+    require_one_format,
+    require_readable,
+)
+from prunecli.errors import UsageError
+
+if TYPE_CHECKING:
+    from prunecli.report.measured import Quality
+
+
+def evaluate(
+    ckpt: Checkpoint,
+    data: Data = None,
+    samples: SampleCount = None,
+    batch_size: BatchSize = 64,
+    transform: Transform = None,
+    against: Annotated[
+        Path | None,
+        typer.Option(metavar="CKPT", help="The dense checkpoint: how near are the outputs to its own?"),
+    ] = None,
+    arch: Arch = None,
+    arch_arg: ArchArg = None,
+    input: Input = None,
+    device: Device = "auto",
+    seed: Seed = 0,
+    json: Json = False,
+    quiet: Annotated[
+        bool,
+        typer.Option(
+            "-q",
+            "--quiet",
+            rich_help_panel=OUTPUT,
+            help="Print only the top-1 accuracy, or what there is of agreement and output error.",
+        ),
+    ] = False,
+) -> None:
+    """Measure a checkpoint, dense or pruned: accuracy, and how near it is to the dense one.
+
+    All samples are taken unless --samples says how many.
+    """
+    require_one_format(json, quiet)
+    if data is None:
+        raise UsageError("no data given", "like --data imagefolder:DIR; prune eval --help lists the sources")
+    require_data(data, samples, transform, batch_size)
+    names.require_known("device", device.partition(":")[0], names.DEVICES)
+    of = network(arch, arch_arg, input)
+    for path in (ckpt, *([] if against is None else [against])):
+        require_readable(path)
+    import prunecli
+
+    with output.progress(quiet) as progress:
+        found = prunecli.evaluate(
+            ckpt, data=data, samples=samples, batch_size=batch_size, transform=transform, against=against,
+            arch=of.arch, arch_args=of.arguments, inputs=of.inputs, seed=seed, device=device,
+            progress=progress,
+        )  # fmt: skip
+    if quiet:
+        output.text(f"{_first_figure(found.quality):.6g}")
+        return
+    output.notes((*found.network.notes, *found.notes))
+    if json:
+        output.document(found.to_json())
+        return
+    from prunecli.report.evaluated import evaluation
+
+    output.show(*evaluation(found))
+
+
+def _first_figure(quality: Quality) -> float:
+    figures = (quality.top1, quality.agreement, quality.error)
+    return next(figure for figure in figures if figure is not None)

@@ -1,0 +1,52 @@
+"""An evaluation, and the quality of several networks side by side, as tables for a terminal."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+
+from rich.console import RenderableType
+from rich.text import Text
+
+from prunecli.report.measured import Evaluation, Quality
+from prunecli.report.tables import grid, heading, pairs
+from prunecli.report.text import plural, seconds
+
+
+def evaluation(found: Evaluation) -> tuple[RenderableType, ...]:
+    """The figures of the network, beside those of the dense one where there is one."""
+    source = found.checkpoint.name if found.checkpoint else "module"
+    labels = "" if found.data.labelled else ", without labels"
+    facts = [("data", f"{found.data.origin}, {plural(found.data.samples, 'sample')}{labels}")]
+    if found.against:
+        facts.append(("against", found.against.name))
+    facts.append(("time", seconds(sum(found.timings.values()))))
+    columns = {"": found.quality} if found.dense is None else {"dense": found.dense, "this": found.quality}
+    return heading(source, found.network), Text(), pairs(facts), Text(), quality(columns)
+
+
+def quality(columns: Mapping[str, Quality]) -> RenderableType:
+    """One column per network, one line per figure that any of them has."""
+    table = grid("quality", *(f">{name}" for name in columns))
+    for words, figure, shown in _FIGURES:
+        values = [figure(column) for column in columns.values()]
+        if any(value is not None for value in values):
+            table.add_row(words, *("-" if value is None else shown(value) for value in values))
+    return table
+
+
+def _share(value: float) -> str:
+    return f"{value:.2%}"
+
+
+def _small(value: float) -> str:
+    return f"{value:.3g}"
+
+
+_FIGURES: tuple[tuple[str, Callable[[Quality], float | None], Callable[[float], str]], ...] = (
+    ("top-1", lambda q: q.top1, _share),
+    ("top-5", lambda q: q.top5, _share),
+    ("loss (cross-entropy)", lambda q: q.loss, _small),
+    ("top-1 as the dense network", lambda q: q.agreement, _share),
+    ("output error (relative)", lambda q: q.error, _small),
+    ("KL divergence (nats)", lambda q: q.divergence, _small),
+)
