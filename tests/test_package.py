@@ -41,3 +41,16 @@ def test_the_version_is_that_of_the_distribution() -> None:
     from importlib.metadata import version
 
     assert prunecli.__version__ == version("prunecli")
+
+
+def test_no_module_of_the_data_room_hides_a_name_of_it() -> None:
+    """Importing a submodule sets its name on the package, so the two must not share one."""
+    from pkgutil import iter_modules
+
+    from prunecli import data
+
+    for found in iter_modules(data.__path__):
+        importlib.import_module(f"prunecli.data.{found.name}")
+    for name in data.__all__:
+        assert not isinstance(getattr(data, name), ModuleType)
+        assert name in dir(data)

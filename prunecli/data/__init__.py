@@ -9,13 +9,13 @@ from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    from prunecli.data.noise import noise
     from prunecli.data.samples import Batch, Samples
     from prunecli.data.sources import open_data
+    from prunecli.data.synthetic import noise
 
 __all__ = ["Batch", "Samples", "noise", "open_data"]
 
-_MODULE_OF = {"Batch": "samples", "Samples": "samples", "noise": "noise", "open_data": "sources"}
+_MODULE_OF = {"Batch": "samples", "Samples": "samples", "noise": "synthetic", "open_data": "sources"}
 
 
 def __getattr__(name: str) -> Any:

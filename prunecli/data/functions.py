@@ -11,8 +11,8 @@ from torch import Tensor
 
 from prunecli.checkpoint.specs import InputSpec
 from prunecli.data.arrays import INPUT_NAMES, LABEL_NAMES, checked_labels, fitting
-from prunecli.data.noise import batched
 from prunecli.data.samples import Batch
+from prunecli.data.synthetic import batched
 from prunecli.errors import InputError
 from prunecli.inputs import assemble
 from prunecli.networks.factories import Foreign, find_function

@@ -15,9 +15,9 @@ from torch import Tensor
 from torchvision.transforms import v2
 
 from prunecli.checkpoint.specs import InputSpec
-from prunecli.data.noise import batched
 from prunecli.data.presets import PRESETS, Preset, usual
 from prunecli.data.samples import Batch, Lazy, Samples
+from prunecli.data.synthetic import batched
 from prunecli.errors import InputError, UsageError, first_line, unknown_name
 from prunecli.inputs import assemble
 from prunecli.report.text import plural

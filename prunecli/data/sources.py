@@ -10,11 +10,11 @@ import torch
 
 from prunecli.checkpoint.specs import InputSpec
 from prunecli.data import arrays
-from prunecli.data.noise import batched, noise
 from prunecli.data.pictures import Frame, Picture, samples_of
 from prunecli.data.presets import PRESETS
 from prunecli.data.samples import Batch, Samples
 from prunecli.data.specs import FUNCTION, DataSpec, parse
+from prunecli.data.synthetic import batched, noise
 from prunecli.demo.data import digits
 from prunecli.errors import InputError, UsageError, unknown_name
 from prunecli.report.text import plural

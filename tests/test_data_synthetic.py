@@ -9,7 +9,7 @@ from torch import Tensor
 
 from prunecli.checkpoint.specs import InputSpec
 from prunecli.data import noise
-from prunecli.data.noise import batched, octaves
+from prunecli.data.synthetic import batched, octaves
 
 IMAGE = InputSpec(None, "float32", (1, 3, 32, 32))
 
