@@ -35,8 +35,9 @@ def same_along(tensor: Tensor, dim: int) -> bool:
         return False
 
     def repeated(count: int) -> bool:
-        rows = tensor.detach().narrow(dim, 0, count).movedim(dim, 0).reshape(count, -1).contiguous()
-        bits = rows.view(torch.uint8)
+        rows = tensor.detach().narrow(dim, 0, count).movedim(dim, 0).reshape(count, -1)
+        # A copy: what torch calls contiguous may have any stride where there is one index.
+        bits = rows.clone(memory_format=torch.contiguous_format).view(torch.uint8)
         return bool((bits == bits[:1]).all())
 
     # Most tables differ at once, and some are large.

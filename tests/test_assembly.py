@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import random
+
 import pytest
 import torch
 from torch import Tensor, nn
@@ -110,6 +112,10 @@ NAN = float("nan")
         (torch.arange(3.0)[:, None].expand(3, 4), (False, True)), (torch.eye(3), (False, False)),
         (torch.ones(2, 3, device="meta"), (False, False)), (torch.ones(2, 2).to_sparse(), (False, False)),
         (torch.ones(0, 3), (False, False)), (torch.tensor(1.0), ()),
+        (torch.zeros(1, 5, dtype=torch.int64), (True, True)), (torch.arange(5)[None], (True, False)),
+        (torch.arange(5)[:, None], (False, True)),
+        (torch.arange(24).view(2, 3, 4)[:1, :, 2:3], (True, False, True)),
+        (torch.ones(4, 6, 2).transpose(0, 2)[::2, ::3], (True, True, True)),
     ],
 )  # fmt: skip
 def test_along_which_dimensions_all_slices_are_the_same(tensor: Tensor, same: tuple[bool, ...]) -> None:
@@ -127,3 +133,15 @@ def test_shortened_is_every_selection_or_none() -> None:
     whole = shortened(torch.arange(3.0), (3,))
     assert whole is not None
     assert torch.equal(whole, torch.arange(3.0))
+
+
+def test_of_whatever_shape_and_strides_it_is_the_same_as_comparing_slices() -> None:
+    rng = random.Random(0)
+    torch.manual_seed(0)
+    for _ in range(300):
+        rank = rng.randrange(1, 5)
+        wide = torch.randint(0, 2, [2 * rng.randrange(1, 4) for _ in range(rank)])
+        tensor = wide.permute(rng.sample(range(rank), rank))[(slice(None, None, 2),) * rank]
+        for dim in range(rank):
+            first, *others = tensor.unbind(dim)
+            assert same_along(tensor, dim) is all(torch.equal(first, other) for other in others)
