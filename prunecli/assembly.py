@@ -31,11 +31,12 @@ def same_along(tensor: Tensor, dim: int) -> bool:
     """Whether all slices of ``tensor`` along ``dim`` are the same, bit by bit: any selection of them is then
     the first few.
     """
-    if tensor.is_meta or tensor.layout is not torch.strided or not tensor.numel():
+    if tensor.is_meta or tensor.is_quantized or tensor.layout is not torch.strided or not tensor.numel():
         return False
 
     def repeated(count: int) -> bool:
-        rows = tensor.detach().narrow(dim, 0, count).movedim(dim, 0).reshape(count, -1)
+        plain = tensor.detach().resolve_conj().resolve_neg()
+        rows = plain.narrow(dim, 0, count).movedim(dim, 0).reshape(count, -1)
         # A copy: what torch calls contiguous may have any stride where there is one index.
         bits = rows.clone(memory_format=torch.contiguous_format).view(torch.uint8)
         return bool((bits == bits[:1]).all())
