@@ -35,9 +35,11 @@ at commit {commit}. {remark}
 seconds, on one thread beside another measurement; *reach* is the share of parameter elements in a dimension
 whose size can change; *sizes* says whether all size constraints hold; *forward* whether the cut network runs;
 *oracle* is the relative error against the masked dense network in float64 ("-": every group is
-value-changing); *formula* whether the cost formula equals the counter, dense and cut (a cut detector may propose
-another number of regions, which only the counter sees); *memory* is the peak while tracing and choosing, as a
-multiple of the process with the network loaded.
+value-changing); *formula* whether the cost formula equals the counter, dense and cut; *memory* is the peak
+while tracing and choosing, as a multiple of the process with the network loaded.
+
+A detector with regions chosen by value may choose another number of them once it is cut, which only the
+counter sees: its formula then differs, and a target may be missed for that reason alone.
 
 **Twice**: `--speedup 2 --repair none` through the API, saved and reloaded. *Twice* is what the counter says
 was reached. A network with a name is reloaded in a fresh process, others in a copy of the module.
