@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from prunecli.report.measured import DataFacts, Evaluation, Quality
+from prunecli.report.figures import DataFacts, Quality
+from prunecli.report.measured import Evaluation
 from prunecli.report.model import (
     ExplainedGroup,
     Explanation,

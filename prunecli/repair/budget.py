@@ -33,8 +33,8 @@ class Budget:
 
 @dataclass(frozen=True)
 class Plan:
-    """``samples`` in chunks of ``chunk``, of which the last ``judged`` chunks are kept apart; operations up to
-    ``most_columns`` wide are solved as a whole.
+    """``samples`` in chunks of ``chunk``, of which the last ``judged`` chunks are kept apart; operations up
+    to ``most_columns`` wide are solved as a whole.
     """
 
     method: str
@@ -53,14 +53,17 @@ def plan(cut: Survey, dense: Survey, budget: Budget, method: str) -> Plan:
     notes = []
     if samples < budget.samples:
         notes.append(
-            f"repair: {samples} of {budget.samples} samples fit into --memory ({budget.memory / 2**30:.3g} GiB)"
+            f"repair: {samples} of {budget.samples} samples fit into --memory "
+            f"({budget.memory / 2**30:.3g} GiB)"
         )
     first = _sized(method, samples, WIDEST)
     if budget.seconds is None or method != "lstsq" or seconds(cut, first) <= budget.seconds:
         return replace(first, notes=tuple(notes))
     for smaller in _smaller(samples):
         if seconds(cut, smaller) <= budget.seconds:
-            said = f"{smaller.samples} samples, operations over {smaller.most_columns} inputs by channel mixing"
+            said = (
+                f"{smaller.samples} samples, operations over {smaller.most_columns} inputs by channel mixing"
+            )
             return replace(smaller, notes=(*notes, f"repair: to stay within {budget.seconds:g} s, {said}"))
     said = f"repair: least squares would take longer than {budget.seconds:g} s, so statistics of norms only"
     return replace(_sized("bn", samples, WIDEST), notes=(*notes, said))

@@ -1,7 +1,8 @@
-"""``repair``: a cut network, its dense original and some inputs become a network that computes nearly the same.
+"""``repair``: a cut network, its dense original and some inputs become a network that computes nearly the
+same.
 
-Four candidates are made (as cut, statistics recomputed, least squares, both) and the one whose outputs are nearest
-to the dense network's on inputs kept apart is the result.
+Four candidates are made (as cut, statistics recomputed, least squares, both) and the one whose outputs are
+nearest to the dense network's on inputs kept apart is the result.
 """
 
 from __future__ import annotations
@@ -16,6 +17,7 @@ from torch import Tensor, nn
 
 from prunecli.assembly import all_tensors, rebuilt
 from prunecli.coupling.space import Space
+from prunecli.data import Samples
 from prunecli.errors import InputError
 from prunecli.inputs import Inputs
 from prunecli.repair.budget import Budget, Plan, plan
@@ -47,13 +49,13 @@ class Outcome:
 
 @dataclass(frozen=True)
 class Repair:
-    """``batches(n, size)``: the first ``n`` inputs in chunks of ``size``, the same whenever it is asked."""
+    """``pruned`` is what is left of ``dense`` when groups of ``space`` keep ``keep``; neither is changed."""
 
     dense: nn.Module
     pruned: nn.Module
     space: Space
     keep: Keep
-    batches: Callable[[int, int], Sequence[Inputs]]
+    samples: Samples
     device: torch.device
     budget: Budget
     seed: int = 0
@@ -63,12 +65,13 @@ class Repair:
     def run(self, method: Method) -> Outcome:
         """Raises ``InputError`` if the dense network gives values that are not finite on the inputs."""
         dense, cut = self._working(self.dense), self._working(self.pruned)
-        found = survey(cut, self._moved(self.batches(1, 1))[0])
-        if not found.operations:
-            return Outcome({}, CUT, {}, (), 0, ("nothing to repair: no weighted operation was recognised",))
-        there = survey(dense, self._moved(self.batches(1, 1))[0])
+        first = self._chunks(1, 1)[0]
+        found, there = survey(cut, first), survey(dense, first)
         if [op.signature for op in there.operations] != [op.signature for op in found.operations]:
-            method, note = "bn", "the cut network computes other operations than the dense one: statistics only"
+            method, note = (
+                "bn",
+                "the cut network computes other operations than the dense one: statistics only",
+            )
             self.notes.append(note)
         work = plan(found, there, self.budget, method)
         self.notes.extend(work.notes)
@@ -76,7 +79,7 @@ class Repair:
             return self._best(dense, cut, found, work, chunks)
 
     def _best(self, dense: nn.Module, cut: nn.Module, found: Survey, work: Plan, chunks: Chunks) -> Outcome:
-        samples = self._moved(self.batches(work.samples, work.chunk))
+        samples = self._chunks(work.samples, work.chunk)
         judged = samples[-work.judged :]
         fitted = samples[: -work.judged]
         wanted = outputs(dense, judged, chunks)
@@ -90,14 +93,22 @@ class Repair:
         chosen = min(errors, key=lambda name: errors[name]) if errors else LEAST_SQUARES
         chosen = chosen if chosen in candidates else CUT
         if not errors:
-            self.notes.append("outputs could not be compared (they are chosen by value), so the repair is unjudged")
+            self.notes.append(
+                "outputs could not be compared (they are chosen by value), so the repair is unjudged"
+            )
         count = sum(_size(chunk) for chunk in samples)
         return Outcome(
             self._finished(candidates[chosen]), chosen, errors, tuple(done), count, tuple(self.notes)
         )
 
     def _candidates(
-        self, dense: nn.Module, cut: nn.Module, found: Survey, work: Plan, fitted: Sequence[Inputs], chunks: Chunks
+        self,
+        dense: nn.Module,
+        cut: nn.Module,
+        found: Survey,
+        work: Plan,
+        fitted: Sequence[Inputs],
+        chunks: Chunks,
     ) -> tuple[dict[str, nn.Module], list[Repaired]]:
         candidates, done = {CUT: cut}, []
         has_norms = any(op.kind == "norm" for op in found.operations)
@@ -138,8 +149,16 @@ class Repair:
         """A copy in float32 on the device whose tensors are its own."""
         return _copy(module, self.device, torch.float32)
 
-    def _moved(self, samples: Sequence[Inputs]) -> list[Inputs]:
-        return [chunk.cast(torch.float32).map(lambda x: x.to(self.device)) for chunk in samples]
+    def _chunks(self, samples: int, size: int) -> list[Inputs]:
+        """The first ``samples`` of them, ``size`` at a time."""
+        found: list[Inputs] = []
+        count = 0
+        for batch in self.samples.chunks(size):
+            found.append(batch.inputs.cast(torch.float32).map(lambda x: x.to(self.device)))
+            count += len(batch)
+            if count >= samples:
+                break
+        return found
 
     def _finished(self, module: nn.Module) -> dict[str, Tensor]:
         """The tensors of ``module`` in the dtypes of the cut network; the very same where nothing changed."""
@@ -152,7 +171,9 @@ class Repair:
         return result
 
 
-def _copy(module: nn.Module, device: torch.device | None = None, dtype: torch.dtype | None = None) -> nn.Module:
+def _copy(
+    module: nn.Module, device: torch.device | None = None, dtype: torch.dtype | None = None
+) -> nn.Module:
     tensors = {}
     for name, tensor in all_tensors(module).items():
         wanted = dtype if tensor.is_floating_point() else None

@@ -31,7 +31,8 @@ class _StoppedError(BaseException):
 
 
 class Forward:
-    """One forward of ``module`` on ``inputs`` that waits before (``early``) or after every weighted operation.
+    """One forward of ``module`` on ``inputs`` that waits before (``early``) or after every weighted
+    operation.
 
     The module is copied around the same tensors: what its forward keeps on itself stays with this run, and
     weights changed in place are seen.
@@ -96,7 +97,8 @@ class Forward:
 
 
 def _first(result: Any) -> Tensor | None:
-    return result[0] if isinstance(result, tuple) else result
+    found: Tensor | None = result[0] if isinstance(result, tuple) else result
+    return found
 
 
 class _Stops(TorchDispatchMode):  # type: ignore[no-untyped-call]

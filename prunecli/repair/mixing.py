@@ -1,4 +1,5 @@
-"""Operations too wide to solve as a whole: every channel of the dense input as a combination of those that stay.
+"""Operations too wide to solve as a whole: every channel of the dense input as a combination of those that
+stay.
 
 With X ~ M U (channels of the dense input from those of the pruned one, one fit for all kernel positions) the
 weights W of the dense operation become W M: what removed channels would have said is said by the others.
@@ -57,7 +58,9 @@ class Mixing:
 
 
 def plan(there: Call, here: Call, kept: Tensor) -> Mixing | None:
-    """How the input channels of ``there`` become those of ``here``; None where they are not whole channels."""
+    """How the input channels of ``there`` become those of ``here``; None where they are not whole
+    channels.
+    """
     dense, left = _channels(there), _channels(here)
     if len(kept) != left:
         return None

@@ -26,7 +26,8 @@ def kept_outputs(call: Call, parameter: Tensor, space: Space, keep: Keep) -> Ten
     if whole is None:
         return None
     groups = torch.unique(whole // inner)
-    return (groups[:, None] * per_group + kept[None]).flatten()
+    found: Tensor = (groups[:, None] * per_group + kept[None]).flatten()
+    return found
 
 
 def kept_inputs(call: Call, parameter: Tensor, space: Space, keep: Keep) -> Tensor | None:

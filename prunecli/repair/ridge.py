@@ -1,8 +1,9 @@
 """Ridge regression in closed form, shrunk toward given weights, its strength chosen by held-out error.
 
-W' = argmin sum |y - W u - b|^2 + ridge |W - W0|^2 = W0 + (C - W0 G) (G + ridge I)^-1, with the moments G = sum u
-u^T and C = sum y u^T of rows centred at their means (Hoerl & Kennard 1970). With G = V L V^T the solutions of
-all strengths are A (L + ridge)^-1 V^T with one A, and their errors on other rows cost a matrix product in all.
+W' = argmin sum |y - W u - b|^2 + ridge |W - W0|^2 = W0 + (C - W0 G) (G + ridge I)^-1, with the moments G =
+sum u u^T and C = sum y u^T of rows centred at their means (Hoerl & Kennard 1970). With G = V L V^T the
+solutions of all strengths are A (L + ridge)^-1 V^T with one A, and their errors on other rows cost a matrix
+product in all.
 """
 
 from __future__ import annotations
@@ -20,8 +21,8 @@ STRENGTHS = torch.logspace(-7, 3, 41, dtype=torch.float64)
 
 @dataclass(frozen=True)
 class Fit:
-    """``weight [G, m, n]`` and ``bias [G, m]`` (as given, where it may not change). ``before`` and ``after``: the
-    held-out error without and with the change, as a share of the variance of ``y``.
+    """``weight [G, m, n]`` and ``bias [G, m]`` (as given, where it may not change). ``before`` and
+    ``after``: the held-out error without and with the change, as a share of the variance of ``y``.
     """
 
     weight: Tensor

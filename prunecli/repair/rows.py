@@ -85,7 +85,8 @@ def _spread(call: Call) -> Tensor:
     x, geometry = call.x, call.geometry
     sizes = [(size - 1) * step + 1 for size, step in zip(x.shape[2:], geometry.stride, strict=True)]
     wide = x.new_zeros((*x.shape[:2], *sizes))
-    wide[(..., *(slice(None, None, step) for step in geometry.stride))] = x
+    spread = (slice(None), slice(None), *(slice(None, None, step) for step in geometry.stride))
+    wide[spread] = x
     sides = []
     for size, step, pad, more in zip(
         call.weight.shape[2:], geometry.dilation, geometry.padding, geometry.output_padding, strict=True

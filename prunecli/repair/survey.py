@@ -17,13 +17,18 @@ from prunecli.coupling.recording import tensors_in
 from prunecli.inputs import Inputs
 from prunecli.repair.calls import Call, Geometry, Kind, Parameters, place, recognise
 
-MAX_SHARE = 2**31
+CHOOSERS = frozenset(
+    {"topk", "sort", "argsort", "nonzero", "nms", "argmax", "argmin", "multinomial", "bucketize"}
+)
+"""What follows them is about things chosen by value, which are others in the cut network."""
+
+_CHOSEN = "_prunecli_chosen"
 
 
 @dataclass(frozen=True)
 class Constant:
-    """Where a constant added to the output of an operation can go: elements ``start`` to ``stop`` of ``name``;
-    a running mean is subtracted (``sign`` -1).
+    """Where a constant added to the output of an operation can go: elements ``start`` to ``stop`` of
+    ``name``; a running mean is subtracted (``sign`` -1).
     """
 
     name: str
@@ -37,8 +42,8 @@ class Operation:
     """One weighted operation of ``forward``, the ``index``-th that the network comes to.
 
     ``name``: its parameter, of which the elements from ``start`` (``[in, out]`` order if ``flipped``, else
-    ``[out, in]``). ``rows`` (output positions), ``columns`` (inputs of one output) and ``outputs`` are those of
-    one run; ``reason``: why it is left as it was cut.
+    ``[out, in]``). ``rows`` (output positions), ``columns`` (inputs of one output) and ``outputs`` are
+    those of one run; ``reason``: why it is left as it was cut.
     """
 
     index: int
@@ -108,9 +113,16 @@ class _Survey(TorchDispatchMode):  # type: ignore[no-untyped-call]
         call = recognise(func, args, kwargs, self.known)
         out = func(*args, **kwargs)
         given, made = tensors_in(args), tensors_in(out)
-        self._consume(func, args, given, made, call)
+        self._consume(func, given, made, call)
+        chosen = func.overloadpacket.__name__ in CHOOSERS or any(hasattr(t, _CHOSEN) for t in given)
+        if chosen:
+            for tensor in made:
+                setattr(tensor, _CHOSEN, True)
         if call is not None:
             self._add(call, made[0])
+            if chosen and self.operations[-1].reason is None:
+                reason = "it sees what was chosen by value, which is something else in the cut network"
+                self.operations[-1] = replace(self.operations[-1], reason=reason)
         else:
             self._note_other_uses(func, given, made)
         for tensor in made:
@@ -134,14 +146,12 @@ class _Survey(TorchDispatchMode):  # type: ignore[no-untyped-call]
         name = self.known.name(tensor)
         if name is None or tensor.dim() != 1 or not tensor.is_contiguous():
             return
-        start = tensor.storage_offset()
+        start = int(tensor.storage_offset())
         constant = Constant(name, start, start + tensor.numel(), sign)
         self.operations[index] = replace(self.operations[index], constant=constant)
         self.constants[name, start] += 1
 
-    def _consume(
-        self, func: Any, args: Any, given: list[Tensor], made: list[Tensor], call: Call | None
-    ) -> None:
+    def _consume(self, func: Any, given: list[Tensor], made: list[Tensor], call: Call | None) -> None:
         """What first sees the output of an operation without a bias may hold its constant."""
         for tensor in given:
             index, _ = self._waiting.get(place(tensor), (None, None))
@@ -191,6 +201,6 @@ def described(index: int, call: Call, out: Tensor) -> Operation:
         columns = call.x.shape[1] // groups * weight.shape[2:].numel()
     return Operation(
         index, call.kind, call.name or "", tuple(weight.shape), tuple(weight.stride()),
-        weight.storage_offset(), call.geometry, rows, columns, outputs,
+        int(weight.storage_offset()), call.geometry, rows, columns, outputs,
         reason=None if call.name is not None else "its weight is computed in forward",
     )  # fmt: skip

@@ -1,9 +1,9 @@
 """Closed-form repair: one sweep through the dense and the pruned network, operation by operation.
 
 For every weighted operation in execution order, new weights W' = argmin sum |Y - W' U|^2 + ridge |W' - W|^2:
-``Y`` is the dense network's output of that operation (the rows that stay) and ``U`` the input that the pruned and
-already repaired network gives it (He et al. 2017, reconstruction step, on every operation). All chunks of
-samples wait at the operation while its sums are added up and solved; then they go on.
+``Y`` is the dense network's output of that operation (the rows that stay) and ``U`` the input that the
+pruned and already repaired network gives it (He et al. 2017, reconstruction step, on every operation). All
+chunks of samples wait at the operation while its sums are added up and solved; then they go on.
 """
 
 from __future__ import annotations
@@ -35,8 +35,8 @@ LEAST_SQUARES, MIXING = "least squares", "channel mixing"
 
 @dataclass(frozen=True)
 class Repaired:
-    """What was done to one operation. ``method``: ``least squares``, ``channel mixing``, or '' where it was left,
-    for ``reason``. ``before`` and ``after``: held-out error of its output as a share of its variance.
+    """What was done to one operation. ``method``: ``least squares``, ``channel mixing``, or '' where it was
+    left, for ``reason``. ``before`` and ``after``: held-out error of its output as a share of its variance.
     """
 
     weight: str
