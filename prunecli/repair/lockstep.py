@@ -17,7 +17,7 @@ import torch
 from torch import Tensor, nn
 from torch.utils._python_dispatch import TorchDispatchMode
 
-from prunecli.assembly import all_tensors, rebuilt
+from prunecli.assembly import all_tensors, rebuilt, without_fast_path
 from prunecli.coupling.recording import outputs_in
 from prunecli.inputs import Inputs
 from prunecli.repair.calls import Call, Parameters, recognise
@@ -123,6 +123,7 @@ class Chunks:
 
     def each(self, work: Callable[[T], R], chunks: Sequence[T]) -> Iterator[R]:
         """``work`` of each chunk, in their order; a few at a time, so that results need not all be held."""
+        work = torch.no_grad()(work)
         if self._workers == 1:
             yield from map(work, chunks)
             return
@@ -139,6 +140,7 @@ def one_thread_each(device: torch.device) -> Iterator[Chunks]:
     if device.type == "cpu":
         torch.set_num_threads(1)
     try:
-        yield chunks
+        with without_fast_path():
+            yield chunks
     finally:
         torch.set_num_threads(before)

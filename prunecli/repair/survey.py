@@ -13,6 +13,7 @@ import torch
 from torch import Tensor, nn
 from torch.utils._python_dispatch import TorchDispatchMode
 
+from prunecli.assembly import without_fast_path
 from prunecli.coupling.recording import tensors_in
 from prunecli.inputs import Inputs
 from prunecli.repair.calls import Call, Geometry, Kind, Parameters, place, recognise
@@ -76,7 +77,7 @@ class Survey:
 def survey(module: nn.Module, inputs: Inputs) -> Survey:
     """Run ``module`` once. It is not touched; whatever its forward raises comes through."""
     mode = _Survey(Parameters(module))
-    with torch.no_grad(), mode:
+    with torch.no_grad(), without_fast_path(), mode:
         inputs.run(module)
     return Survey(tuple(_with_reason(op, mode) for op in mode.operations), mode.most)
 

@@ -92,7 +92,7 @@ class Sweep:
 
     def run(self, samples: Sequence[Inputs], held: Sequence[bool]) -> list[Repaired]:
         """Repair on ``samples`` (chunks), of which ``held`` choose the strength of the ridge."""
-        with self._pairs(samples, held) as pairs:
+        with torch.no_grad(), self._pairs(samples, held) as pairs:
             for operation in self.operations:
                 alive = list(self.chunks.each(_Pair.advance, pairs))
                 if not all(alive):
