@@ -13,7 +13,7 @@ from prunecli.checkpoint.specs import InputSpec
 from prunecli.coupling import Space
 from prunecli.data import Samples, noise, open_data
 from prunecli.data.specs import shown
-from prunecli.errors import UsageError, first_line
+from prunecli.errors import InputError, first_line
 from prunecli.proofs import FORWARD_ERRORS
 from prunecli.quality import measure
 from prunecli.repair import Budget, Method, Outcome, Repair
@@ -96,7 +96,7 @@ def mend(
     limit = asked.seconds if asked.seconds is not None else (NOISE_SECONDS if asked.on_noise else None)
     budget = Budget(len(samples), asked.memory, limit)
     work = Repair(dense, cut, space, keep, samples, device, budget, asked.seed, progress)
-    outcome = _attempted(work, asked.method)
+    outcome = _attempted(work, asked.method, asked.on_noise)
     facts = _facts(asked, samples, outcome)
     notes = [*samples.notes, *outcome.notes]
     if outcome.chosen != "none" and asked.on_noise:
@@ -109,13 +109,15 @@ def mend(
     return Mended(outcome.tensors, facts, quality, tuple(notes))
 
 
-def _attempted(work: Repair, method: Method) -> Outcome:
+def _attempted(work: Repair, method: Method, on_noise: bool) -> Outcome:
     """Forwards of several samples at once may not be what a network takes; then it stays as it was cut."""
     try:
         return work.run(method)
-    except FORWARD_ERRORS as error:
-        if isinstance(error, UsageError):
+    except InputError as error:
+        if not on_noise:
             raise
+        return Outcome({}, "none", {}, (), 0, (f"not repaired: {error.message}",))
+    except FORWARD_ERRORS as error:
         note = f"not repaired: the network does not run on several samples at once ({first_line(error)})"
         return Outcome({}, "none", {}, (), 0, (note,))
 

@@ -1,7 +1,7 @@
 """Running statistics of batch norms, taken anew from what the pruned network computes.
 
 Every norm in execution order gets the mean and the unbiased variance of its input over all samples, given the
-norms before it as already set: what one pass in training mode over a single batch of all samples would leave.
+norms before it as already set: a fixed point, where passes in training mode only come near one.
 """
 
 from __future__ import annotations
