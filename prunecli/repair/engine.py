@@ -31,6 +31,9 @@ from prunecli.repair.sweep import Repaired, Sweep
 Method = Literal["lstsq", "bn"]
 CUT, STATISTICS, LEAST_SQUARES, BOTH = "none", "bn", "lstsq", "lstsq, bn"
 
+LEAST = 3
+"""Inputs: some to fit, one to choose the ridge by, one to judge by."""
+
 
 @dataclass(frozen=True)
 class Outcome:
@@ -75,6 +78,9 @@ class Repair:
             self.notes.append(note)
         work = plan(found, there, self.budget, method)
         self.notes.extend(work.notes)
+        if work.samples < LEAST:
+            self.notes.append(f"not repaired: it takes at least {LEAST} inputs, not {work.samples}")
+            return Outcome({}, CUT, {}, (), work.samples, tuple(self.notes))
         with one_thread_each(self.device) as chunks:
             return self._best(dense, cut, found, work, chunks)
 
