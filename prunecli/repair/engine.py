@@ -68,7 +68,7 @@ class Repair:
     def run(self, method: Method) -> Outcome:
         """Raises ``InputError`` if the dense network gives values that are not finite on the inputs."""
         dense, cut = self._working(self.dense), self._working(self.pruned)
-        first = self._chunks(1, 1)[0]
+        (first, *_), _ = self._chunks(1, 1)
         found, there = survey(cut, first), survey(dense, first)
         if [op.signature for op in there.operations] != [op.signature for op in found.operations]:
             method, note = (
@@ -85,7 +85,7 @@ class Repair:
             return self._best(dense, cut, found, work, chunks)
 
     def _best(self, dense: nn.Module, cut: nn.Module, found: Survey, work: Plan, chunks: Chunks) -> Outcome:
-        samples = self._chunks(work.samples, work.chunk)
+        samples, count = self._chunks(work.samples, work.chunk)
         judged = samples[-work.judged :]
         fitted = samples[: -work.judged]
         wanted = outputs(dense, judged, chunks)
@@ -102,7 +102,6 @@ class Repair:
             self.notes.append(
                 "outputs could not be compared (they are chosen by value), so the repair is unjudged"
             )
-        count = sum(_size(chunk) for chunk in samples)
         return Outcome(
             self._finished(candidates[chosen]), chosen, errors, tuple(done), count, tuple(self.notes)
         )
@@ -155,8 +154,8 @@ class Repair:
         """A copy in float32 on the device whose tensors are its own."""
         return _copy(module, self.device, torch.float32)
 
-    def _chunks(self, samples: int, size: int) -> list[Inputs]:
-        """The first ``samples`` of them, ``size`` at a time."""
+    def _chunks(self, samples: int, size: int) -> tuple[list[Inputs], int]:
+        """The first ``samples`` of them (or a few more), ``size`` at a time, and how many."""
         found: list[Inputs] = []
         count = 0
         for batch in self.samples.chunks(size):
@@ -164,7 +163,7 @@ class Repair:
             count += len(batch)
             if count >= samples:
                 break
-        return found
+        return found, count
 
     def _finished(self, module: nn.Module) -> dict[str, Tensor]:
         """The tensors of ``module`` in the dtypes of the cut network; the very same where nothing changed."""
@@ -185,10 +184,6 @@ def _copy(
         wanted = dtype if tensor.is_floating_point() else None
         tensors[name] = tensor.detach().to(device=device, dtype=wanted, copy=True)
     return rebuilt(module, tensors).eval().requires_grad_(False)
-
-
-def _size(chunk: Inputs) -> int:
-    return int(chunk.tensors[0].shape[0]) if chunk.tensors and chunk.tensors[0].dim() else 1
 
 
 def _require_finite(wanted: Sequence[Sequence[Tensor]]) -> None:
