@@ -191,7 +191,7 @@ def test_a_plan_file_is_the_target(
         (["--speedup", "2", "--ratio", "0.5"], 2, "--speedup and --ratio together"),
         ([], 2, "no target given"),
         (["--speedup", "2", "--criterion", "magnitude-l3"], 2, "unknown criterion 'magnitude-l3'"),
-        (["--speedup", "2", "--repair", "lstsq"], 2, "--repair lstsq: this version has no repair"),
+        (["--speedup", "2", "--repair", "lstq"], 2, "unknown repair 'lstq'"),
         (["--speedup", "2", "--report", "r.pdf"], 2, "--report r.pdf: no report of that kind"),
         (["--speedup", "2", "-o", "missing/s.safetensors"], 5, "no such directory: missing"),
         (["--speedup", "2", "-q", "--json"], 2, "--json and -q"),
