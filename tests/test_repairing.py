@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -25,7 +26,12 @@ from prunecli.inputs import Inputs
 from prunecli.networks.cifar import REGISTRY
 from prunecli.report.model import Report
 
-DIGITS = {"arch": demo.ARCH, "arch_args": demo.ARGUMENTS, "inputs": (demo.INPUT,), "speedup": 2.0}
+DIGITS: dict[str, Any] = {
+    "arch": demo.ARCH,
+    "arch_args": demo.ARGUMENTS,
+    "inputs": (demo.INPUT,),
+    "speedup": 2.0,
+}
 NETWORK = ("--arch", demo.ARCH, "--arch-arg", "in_channels=1", "--input", demo.INPUT, "--speedup", "2")
 
 
