@@ -68,7 +68,7 @@ REPAIR = RepairFacts(
     "lstsq",
     "lstsq",
     DataFacts("noise", 32, False),
-    {"none": 1.2137, "bn": 0.6, "lstsq": 0.26149, "lstsq, bn": 0.3},
+    {"none": 1.2137, "bn": 0.6, "lstsq": 0.26149, "lstsq + bn": 0.3},
     (
         OperationRow("conv1.weight", "", "its output is that of the dense network already"),
         OperationRow("layer1.0.conv1.weight", "least squares", None, 1e-3, 0.9, 0.1),

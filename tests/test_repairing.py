@@ -98,7 +98,7 @@ def test_the_report_tells_the_inputs_the_candidates_and_every_operation(results:
         facts = results[name].report.repair
         assert facts is not None
         assert (facts.asked, facts.data.origin, facts.data.samples) == ("lstsq", name, samples)
-        assert facts.errors.keys() == {"none", "bn", "lstsq", "lstsq, bn"}
+        assert facts.errors.keys() == {"none", "bn", "lstsq", "lstsq + bn"}
         assert facts.errors[facts.applied] == min(facts.errors.values()) < facts.errors["none"]
         weights = [n for n, p in results[name].model.named_parameters() if p.dim() > 1]
         assert sorted(row.weight for row in facts.operations) == sorted(weights)

@@ -15,7 +15,7 @@ from prunecli.report.figures import OperationRow
     [
         ("lstsq", "least squares on noise, 32 inputs: output error 1.21 -> 0.261 (cut -> repaired), 2 of 3"),
         (
-            "lstsq, bn",
+            "lstsq + bn",
             "least squares, then statistics of norms on noise, 32 inputs: output error 1.21 -> 0.3 ",
         ),
         ("bn", "statistics of norms on noise, 32 inputs: output error 1.21 -> 0.6 (cut -> repaired)"),

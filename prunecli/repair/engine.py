@@ -29,7 +29,7 @@ from prunecli.repair.survey import Survey, survey
 from prunecli.repair.sweep import Repaired, Sweep
 
 Method = Literal["lstsq", "bn"]
-CUT, STATISTICS, LEAST_SQUARES, BOTH = "none", "bn", "lstsq", "lstsq, bn"
+CUT, STATISTICS, LEAST_SQUARES, BOTH = "none", "bn", "lstsq", "lstsq + bn"
 
 LEAST = 3
 """Inputs: some to fit, one to choose the ridge by, one to judge by."""
@@ -38,7 +38,7 @@ LEAST = 3
 @dataclass(frozen=True)
 class Outcome:
     """``tensors``: those of the repaired network, in the dtypes of the cut one. ``chosen``: ``none``, ``bn``,
-    ``lstsq`` or ``lstsq, bn``; ``errors``: relative output error of every candidate on inputs kept apart.
+    ``lstsq`` or ``lstsq + bn``; ``errors``: relative output error of every candidate on inputs kept apart.
     ``samples``: how many inputs were used, those kept apart included.
     """
 

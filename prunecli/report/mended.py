@@ -11,7 +11,7 @@ from prunecli.report.text import plural
 _WORDS = {
     "lstsq": "least squares",
     "bn": "statistics of norms",
-    "lstsq, bn": "least squares, then statistics of norms",
+    "lstsq + bn": "least squares, then statistics of norms",
 }
 
 
