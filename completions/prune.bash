@@ -22,7 +22,12 @@ _prune() {
         --steps) return ;;
         --reduce) COMPREPLY=($(compgen -W 'sum mean max first' -- "$current")); return ;;
         --normalize) COMPREPLY=($(compgen -W 'none mean max sum standard gaussian lamp' -- "$current")); return ;;
-        --repair) COMPREPLY=($(compgen -W 'none' -- "$current")); return ;;
+        --repair) COMPREPLY=($(compgen -W 'lstsq bn none' -- "$current")); return ;;
+        --data) compopt -o nospace 2>/dev/null; COMPREPLY=($(compgen -W 'digits imagefolder: torchvision: npz: safetensors: noise' -- "$current")); return ;;
+        --samples) return ;;
+        --transform) COMPREPLY=($(compgen -W 'imagenet inception cifar mnist signed unit none' -- "$current")); return ;;
+        --memory) return ;;
+        --repair-seconds) return ;;
         --heads) return ;;
         --only) return ;;
         --ignore) return ;;
@@ -36,16 +41,13 @@ _prune() {
         --seed) return ;;
         --threads) return ;;
         --against) compopt -o filenames 2>/dev/null; COMPREPLY=($(compgen -f -- "$current")); return ;;
-        --data) compopt -o nospace 2>/dev/null; COMPREPLY=($(compgen -W 'digits imagefolder: torchvision: npz: safetensors: noise' -- "$current")); return ;;
-        --samples) return ;;
         --batch-size) return ;;
-        --transform) COMPREPLY=($(compgen -W 'imagenet inception cifar mnist signed unit none' -- "$current")); return ;;
     esac
     case $command in
         '') words='inspect explain run verify eval ls demo --version --show-completion -h --help' ;;
         inspect) words='--groups --arch --arch-arg --input --unsafe-load --json -h --help' ;;
         explain) words='--arch --arch-arg --input --unsafe-load --json -q --quiet -h --help' ;;
-        run) words='--speedup --flops --params --ratio --criterion --scheme --protect --max-ratio --round-to --steps --reduce --normalize --repair --heads --only --ignore --ratio-for --round-to-for --arch --arch-arg --input --unsafe-load -o --output --report --force --json -q --quiet --dry-run --plan --tolerance --device --seed --threads -h --help' ;;
+        run) words='--speedup --flops --params --ratio --criterion --scheme --protect --max-ratio --round-to --steps --reduce --normalize --repair --data --samples --transform --memory --repair-seconds --heads --only --ignore --ratio-for --round-to-for --arch --arch-arg --input --unsafe-load -o --output --report --force --json -q --quiet --dry-run --plan --tolerance --device --seed --threads -h --help' ;;
         verify) words='--against --arch --unsafe-load --json -q --quiet -h --help' ;;
         eval) words='--data --samples --batch-size --transform --against --arch --arch-arg --input --device --seed --json -q --quiet -h --help' ;;
         ls) words='--json -h --help' ;;

@@ -19,7 +19,8 @@ if TYPE_CHECKING:
     from prunecli.explaining import explain
     from prunecli.loading import load
     from prunecli.plan import Plan
-    from prunecli.report.measured import Evaluation, Quality
+    from prunecli.report.figures import Quality
+    from prunecli.report.measured import Evaluation
     from prunecli.report.model import Explanation, Inspection, Report, Verification
     from prunecli.selection import register_scheme
 
@@ -32,7 +33,7 @@ _MODULE_OF = {
     "OutputError": "prunecli.errors",
     "Plan": "prunecli.plan",
     "PruneError": "prunecli.errors",
-    "Quality": "prunecli.report.measured",
+    "Quality": "prunecli.report.figures",
     "Report": "prunecli.report.model",
     "Result": "prunecli.api",
     "Space": "prunecli.coupling",

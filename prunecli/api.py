@@ -16,10 +16,14 @@ from prunecli.checking import verify
 from prunecli.checkpoint.specs import Scalar
 from prunecli.clock import Clock
 from prunecli.coupling import Space
-from prunecli.errors import UsageError
+from prunecli.data import Samples
+from prunecli.data.specs import shown
+from prunecli.errors import UsageError, unknown_name
 from prunecli.measuring import counted, totals, traced, unknown_operator_notes
 from prunecli.plan import Plan
 from prunecli.pruning import Pruning, Result, freed_by, planned, traced_for
+from prunecli.repair import Method
+from prunecli.repairing import MEMORY, Mend
 from prunecli.report.model import Inspection
 from prunecli.report.rows import group_rows, layer_rows, pinned_rows
 from prunecli.selection import Asked, Choice, Limits, Target, choose
@@ -52,7 +56,12 @@ def prune(
     round_to_for: Mapping[str, int] | None = None,
     reduce: str = "sum",
     normalize: str | None = None,
-    repair: str = "none",
+    repair: str = "lstsq",
+    data: str | Samples | None = None,
+    samples: int | None = None,
+    transform: str | None = None,
+    memory: int = MEMORY,
+    repair_seconds: float | None = None,
     seed: int = 0,
     device: str = "auto",
     threads: int | None = None,
@@ -74,8 +83,7 @@ def prune(
     """
     singled = Asked(heads, tuple(only), tuple(ignore), dict(ratio_for or {}), dict(round_to_for or {}))
     asked = _target(speedup, flops, params, ratio, plan, singled)
-    if repair != "none":
-        raise UsageError(f"unknown repair '{repair}'", "this version knows only --repair none")
+    mend = _mend(repair, data, samples, transform, memory, repair_seconds, seed)
     if not 0 <= seed < 2**32:
         raise UsageError(f"--seed {seed} is not between 0 and {2**32 - 1}", "--seed 0")
     limits = Limits(protect, max_ratio, round_to)
@@ -101,13 +109,51 @@ def prune(
                 "round_to": round_to, "steps": steps, "heads": heads, "only": list(only),
                 "ignore": list(ignore), "ratio_for": [f"{g}={r}" for g, r in singled.ratio_for.items()],
                 "round_to_for": [f"{g}={n}" for g, n in singled.round_to_for.items()], "reduce": reduce,
-                "normalize": normalize, "repair": repair, "seed": seed, "tolerance": tolerance,
+                "normalize": normalize, "repair": repair, **_repair_options(mend), "seed": seed,
+                "tolerance": tolerance,
             }  # fmt: skip
             options |= {} if asked is None else {asked.kind: asked.value}
             otherwise = "groups" if plan is None else "plan"
             trace = traced_for(singled) if plan is None else lambda dense: traced(dense, freed_by(plan))
-            run = Pruning(dense, trace, select, asked, otherwise, tolerance, options, clock, target_device)
+            run = Pruning(
+                dense, trace, select, asked, otherwise, tolerance, options, clock, target_device, mend
+            )  # fmt: skip
             return run.result()
+
+
+def _mend(
+    repair: str,
+    data: str | Samples | None,
+    samples: int | None,
+    transform: str | None,
+    memory: int,
+    seconds: float | None,
+    seed: int,
+) -> Mend | None:
+    """What ``repair`` and the options of its data ask for. Raises ``UsageError``."""
+    if repair not in ("lstsq", "bn", "none"):
+        raise unknown_name("repair", repair, ("lstsq", "bn", "none"))
+    if memory < 1 << 20:
+        raise UsageError(f"--memory is {memory} bytes", "at least 1 MB, like --memory 4GB")
+    if seconds is not None and not seconds > 0:
+        raise UsageError(f"--repair-seconds {seconds:g} is out of range", "a number of seconds above 0")
+    if samples is not None and samples < 1:
+        raise UsageError(f"--samples {samples} is out of range", "at least 1")
+    if repair == "none":
+        return None
+    method: Method = "bn" if repair == "bn" else "lstsq"
+    return Mend(method, data, samples, transform, memory, seconds, seed)
+
+
+def _repair_options(mend: Mend | None) -> dict[str, Any]:
+    """What of them shapes the result, for the recipe; no paths."""
+    if mend is None:
+        return {}
+    data = "samples" if isinstance(mend.data, Samples) else shown(mend.data or "noise")
+    return {
+        "data": data, "samples": mend.samples, "transform": mend.transform, "memory": mend.memory,
+        "repair_seconds": mend.seconds,
+    }  # fmt: skip
 
 
 def _target(

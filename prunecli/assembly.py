@@ -144,3 +144,14 @@ def evaluating(module: nn.Module) -> Iterator[nn.Module]:
     finally:
         for child, mode in modes:
             child.training = mode
+
+
+@contextmanager
+def without_fast_path() -> Iterator[None]:
+    """Torch's transformer layers operator by operator: in eval mode they may be one fused operator."""
+    before = torch.backends.mha.get_fastpath_enabled()
+    torch.backends.mha.set_fastpath_enabled(False)
+    try:
+        yield
+    finally:
+        torch.backends.mha.set_fastpath_enabled(before)

@@ -10,6 +10,7 @@ from torch import Tensor, nn
 
 from prunecli import __version__
 from prunecli import inputs as input_room
+from prunecli.checkpoint.digests import tensor_digest
 from prunecli.checkpoint.locating import bytes_of, implied_arch
 from prunecli.checkpoint.reading import Checkpoint, read
 from prunecli.checkpoint.recipe import Recipe
@@ -129,20 +130,26 @@ def _verify_cut(
 
 
 def _equality_proof(subject: Subject, choice: Choice, tensors: Mapping[str, Tensor], recipe: Recipe) -> Proof:
-    """The file's tensors are those of the cut, or the recipe says what changed them."""
+    """The file's tensors are those of the cut, or the recipe says what changed them and this is that cut."""
     name = "equals the cut"
     differing = [key for key, tensor in tensors.items() if not _same(tensor, choice.tensors.get(key))]
     if not differing:
         return Proof(name, True, 0.0, 0.0, f"all {len(tensors)} tensors, bit for bit")
     if not recipe.changed_by:
         return Proof(name, False, detail=f"tensor '{differing[0]}' is not that of the cut")
+    since = ", ".join(recipe.changed_by)
+    other = [key for key in tensors if not _as_cut(choice.tensors.get(key), recipe.cut_digests.get(key))]
+    if other:
+        return Proof(name, False, detail=f"tensor '{other[0]}' is not that of the cut before {since}")
     wanted = subject.output({})
     full = {**choice.tensors, **tensors}
     found = run(pruned(subject.module, subject.space, full, recipe.plan.keep), subject.inputs)
     error = relative_error(wanted, found)
-    return Proof(
-        name, True, error, None, f"changed since by {', '.join(recipe.changed_by)}; output error {error:.3g}"
-    )
+    return Proof(name, True, error, None, f"changed since by {since}; output error {error:.3g}")
+
+
+def _as_cut(tensor: Tensor | None, digest: str | None) -> bool:
+    return tensor is not None and tensor_digest(tensor) == digest
 
 
 def _same(tensor: Tensor, other: Tensor | None) -> bool:

@@ -12,13 +12,13 @@ class Clock:
 
     def __init__(self, progress: Callable[[str], None] | None = None) -> None:
         self.seconds: dict[str, float] = {}
-        self._progress = progress
+        self.progress = progress
 
     @contextmanager
     def stage(self, name: str) -> Iterator[None]:
         """Time what is inside; stages do not nest."""
-        if self._progress is not None:
-            self._progress(name)
+        if self.progress is not None:
+            self.progress(name)
         began = perf_counter()
         yield
         self.seconds[name] = self.seconds.get(name, 0.0) + perf_counter() - began

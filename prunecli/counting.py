@@ -17,6 +17,7 @@ from typing import Any, Literal
 import torch
 from torch import Tensor, nn
 
+from prunecli.assembly import without_fast_path
 from prunecli.coupling.recording import outputs_in
 from prunecli.handles import HANDLES
 from prunecli.inputs import Inputs
@@ -100,15 +101,13 @@ def _by_torch(module: nn.Module, inputs: Inputs, left_out: int) -> Count:
 @contextmanager
 def _quiet_fast_path() -> Iterator[None]:
     """Fused attention hides its products from both counters; fvcore's loggers write to stderr."""
-    fast_path = torch.backends.mha.get_fastpath_enabled()
-    torch.backends.mha.set_fastpath_enabled(False)
     disabled = logging.root.manager.disable
     logging.disable(logging.WARNING)
     try:
-        yield
+        with without_fast_path():
+            yield
     finally:
         logging.disable(disabled)
-        torch.backends.mha.set_fastpath_enabled(fast_path)
 
 
 def sizes_of(module: nn.Module, tensors: dict[str, Tensor]) -> tuple[int, int]:

@@ -17,12 +17,13 @@ from prunecli.checkpoint.recipe import Recipe
 from prunecli.checkpoint.specs import InputSpec, Scalar
 from prunecli.clock import Clock
 from prunecli.data import Samples, open_data
-from prunecli.data.specs import parse
+from prunecli.data.specs import shown
 from prunecli.errors import UsageError
 from prunecli.loading import restored
 from prunecli.networks import parse_input
 from prunecli.quality import measure
-from prunecli.report.measured import DataFacts, Evaluation, Quality
+from prunecli.report.figures import DataFacts, Quality
+from prunecli.report.measured import Evaluation
 from prunecli.report.model import Input, NetworkFacts, Source
 from prunecli.subjects import choose_device, open_dense
 
@@ -150,7 +151,7 @@ def _told(
         checkpoint=subject.source,
         network=subject.facts,
         inputs=tuple(Input(spec.shape, spec.dtype, spec.name) for spec in subject.specs),
-        data=DataFacts(_shown(samples.origin), len(samples), samples.labelled),
+        data=DataFacts(shown(samples.origin), len(samples), samples.labelled),
         quality=quality,
         against=None if other is None else other.source,
         dense=None if other is None else measured[DENSE],
@@ -167,10 +168,3 @@ def _class_notes(classes: int | None, quality: Quality) -> tuple[str, ...]:
         f"the data tells {classes} classes apart and the network {quality.classes}: "
         "are the labels counted alike?",
     )
-
-
-def _shown(origin: str) -> str:
-    try:
-        return parse(origin).shown
-    except UsageError:
-        return origin

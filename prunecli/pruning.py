@@ -13,6 +13,7 @@ from torch import Tensor, nn
 
 from prunecli import __version__
 from prunecli import inputs as input_room
+from prunecli.assembly import rebuilt
 from prunecli.checkpoint.digests import tensor_digests
 from prunecli.checkpoint.locating import bytes_of
 from prunecli.checkpoint.recipe import Recipe
@@ -25,6 +26,7 @@ from prunecli.errors import ImpossibleError, InputError
 from prunecli.measuring import counted, totals, traced, unknown_operator_notes
 from prunecli.plan import Plan
 from prunecli.proofs import Subject, patches_for, pruned
+from prunecli.repairing import Mend, Mended, mend
 from prunecli.report.model import Goal, Output, Proof, Report, Totals
 from prunecli.report.rows import group_rows, layer_rows, pinned_rows
 from prunecli.saving import Saving, stored
@@ -125,6 +127,7 @@ class Pruning:
     options: dict[str, Any]
     clock: Clock
     device: torch.device
+    repair: Mend | None = None
 
     def result(self) -> Result:
         dense = self.dense
@@ -148,15 +151,27 @@ class Pruning:
         model = pruned(dense.module, space, after, choice.plan.keep)
         with self.clock.stage("count"):
             after_count = counted(dense, model, choice.space)
-        recipe = self._recipe(model, choice, space)
+        as_cut = tensor_digests(stored(model, dense))
+        model, mended = self._mend(model, space, choice)
+        recipe = self._recipe(model, choice, space, as_cut, mended)
         written = None
         if dense.directory is not None:
             with self.clock.stage("fit the configuration"):
                 specs = input_room.smaller(dense.specs, after_count.total)
                 written = fitted(dense.directory, model, recipe.patches, specs)
-        report = self._report(model, choice, space, before, after_count, proofs, failed)
+        report = self._report(model, choice, space, before, after_count, proofs, failed, mended)
         whole = choice.space.resized(space.sizes)
         return Result(model, report, choice.plan, whole, dense, recipe, written)
+
+    def _mend(self, model: nn.Module, space: Space, choice: Choice) -> tuple[nn.Module, Mended | None]:
+        if self.repair is None or not choice.plan.keep:
+            return model, None
+        with self.clock.stage("repair"):
+            mended = mend(
+                self.repair, self.dense.module, model, space, choice.plan.keep, self.dense.specs, self.device,
+                self.clock.progress,
+            )  # fmt: skip
+        return (rebuilt(model, mended.tensors).eval() if mended.tensors else model), mended
 
     def _prove(
         self, space: Space, tensors: Mapping[str, Tensor], choice: Choice, macs: int
@@ -169,7 +184,9 @@ class Pruning:
             return proofs, {}
         return proofs, subject.culprits(choice.plan.keep)
 
-    def _recipe(self, model: nn.Module, choice: Choice, space: Space) -> Recipe:
+    def _recipe(
+        self, model: nn.Module, choice: Choice, space: Space, as_cut: Mapping[str, str], mended: Mended | None
+    ) -> Recipe:
         digests = tensor_digests(stored(model, self.dense))
         source = self.dense.source
         return Recipe(
@@ -180,14 +197,15 @@ class Pruning:
             patches=patches_for(space, choice.plan.sizes),
             plan=choice.plan,
             digests=digests,
-            cut_digests=digests,
+            cut_digests=as_cut,
+            changed_by=() if mended is None else mended.changed_by,
             source_digest=source.digest if source else "",
             options=self.options,
         )
 
     def _report(
         self, model: nn.Module, choice: Choice, space: Space, before: Count, after: Count,
-        proofs: list[Proof], failed: Mapping[str, str],
+        proofs: list[Proof], failed: Mapping[str, str], mended: Mended | None,
     ) -> Report:  # fmt: skip
         dense = self.dense
         dense_size, pruned_size = totals(dense.module, before), totals(model, after)
@@ -198,6 +216,7 @@ class Pruning:
                 f"the cost formula gives {space.macs.value(space.sizes)} MACs, fvcore {before.total}"
             )
         notes += unknown_operator_notes(space)
+        notes += [] if mended is None else mended.notes
         return Report(
             version=__version__,
             command=(),
@@ -217,6 +236,8 @@ class Pruning:
             proofs=tuple(proofs),
             options={k: tuple(v) if isinstance(v, list) else v for k, v in self.options.items()},
             notes=tuple(notes),
+            repair=None if mended is None else mended.facts,
+            quality={} if mended is None else mended.quality,
         )
 
     def _goal(self, before: Totals, after: Totals, choice: Choice) -> Goal:

@@ -18,7 +18,7 @@ from prunecli.coupling.recording import outputs_in
 from prunecli.data.samples import Batch, Samples
 from prunecli.errors import InputError, first_line
 from prunecli.proofs import FORWARD_ERRORS
-from prunecli.report.measured import Quality
+from prunecli.report.figures import Quality
 
 _TOP = 5
 

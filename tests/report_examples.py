@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from prunecli.report.measured import DataFacts, Evaluation, Quality
+from prunecli.report.figures import DataFacts, OperationRow, Quality, RepairFacts
+from prunecli.report.measured import Evaluation
 from prunecli.report.model import (
     ExplainedGroup,
     Explanation,
@@ -61,6 +62,24 @@ def report(groups: tuple[GroupRow, ...] = (PRUNED, WHOLE)) -> Report:
         proofs=(Proof("masked network", True, 1.2e-6, 1e-4), Proof("reload", True)),
         output=Output("small.safetensors", "cd" * 32, 50_900_000),
     )
+
+
+REPAIR = RepairFacts(
+    "lstsq",
+    "lstsq",
+    DataFacts("noise", 32, False),
+    {"none": 1.2137, "bn": 0.6, "lstsq": 0.26149, "lstsq + bn": 0.3},
+    (
+        OperationRow("conv1.weight", "", "its output is that of the dense network already"),
+        OperationRow("layer1.0.conv1.weight", "least squares", None, 1e-3, 0.9, 0.1),
+        OperationRow("fc.weight", "channel mixing", None, 1e-2, 0.5, 0.2),
+    ),
+)
+QUALITY = {
+    "dense": Quality(360, 0.9944, 1.0, 0.067),
+    "cut": Quality(360, 0.3444, 0.8, 2.08, 0.3417, 1.07, 1.84),
+    "repaired": Quality(360, 0.9917, 1.0, 0.087, 0.9972, 0.158, 0.011),
+}
 
 
 def inspection(groups: tuple[GroupRow, ...] = (FREE, WHOLE)) -> Inspection:

@@ -31,7 +31,10 @@ def test_the_result_is_the_ordinary_class_ready_to_train(halved: Result) -> None
 
 
 def test_random_scores_are_those_of_the_seed(checkpoint: Path) -> None:
-    plans = [prunecli.prune(checkpoint, ratio=0.5, criterion="random", seed=seed).plan for seed in (0, 0, 1)]
+    plans = [
+        prunecli.prune(checkpoint, ratio=0.5, criterion="random", seed=seed, repair="none").plan
+        for seed in (0, 0, 1)
+    ]
     assert plans[0] == plans[1] != plans[2]
 
 
@@ -44,13 +47,14 @@ def test_a_wrapped_checkpoint_is_the_same_checkpoint(
 ) -> None:
     weights = {prefix + name: tensor for name, tensor in resnet8().state_dict().items()}
     torch.save({key: weights, **rest}, tmp_path / "wrapped.pth")
-    result = prunecli.prune(tmp_path / "wrapped.pth", speedup=2)
+    result = prunecli.prune(tmp_path / "wrapped.pth", speedup=2, repair="none")
     assert same_tensors(result.model.state_dict(), halved.model.state_dict())
     assert result.report.checkpoint is not None
     assert all(any(name in text for text in result.report.checkpoint.dropped) for name in rest)
 
 
-def test_a_module_is_left_bit_identical(halved: Result) -> None:
+@pytest.mark.parametrize("repair", ["none", "lstsq"])
+def test_a_module_is_left_bit_identical(repair: str, halved: Result) -> None:
     net = resnet8().train()
     net.layer2.eval()
     net.fc.weight.requires_grad_(False)
@@ -62,7 +66,7 @@ def test_a_module_is_left_bit_identical(halved: Result) -> None:
     state = torch.get_rng_state()
 
     result = prunecli.prune(
-        net, example_inputs=torch.randn(1, 3, 32, 32, generator=torch.Generator()), speedup=2
+        net, example_inputs=torch.randn(1, 3, 32, 32, generator=torch.Generator()), speedup=2, repair=repair
     )
 
     assert same_tensors(net.state_dict(), before)
@@ -71,7 +75,7 @@ def test_a_module_is_left_bit_identical(halved: Result) -> None:
     assert [set(vars(module)) for module in net.modules()] == attributes
     assert not net.fc.weight.requires_grad
     assert torch.equal(torch.get_rng_state(), state)
-    assert same_tensors(result.model.state_dict(), halved.model.state_dict())
+    assert same_tensors(result.model.state_dict(), halved.model.state_dict()) == (repair == "none")
     assert not result.model.fc.weight.requires_grad
 
 
@@ -101,7 +105,7 @@ def test_a_module_saved_is_loaded_into_one_or_by_a_factory(tmp_path: Path) -> No
 def test_a_module_with_a_named_architecture_needs_only_the_file(
     halved: Result, tmp_path: Path, no_reload: None
 ) -> None:
-    result = prunecli.prune(resnet8(), example_inputs=IMAGE, arch="cifar:resnet8", speedup=2)
+    result = prunecli.prune(resnet8(), example_inputs=IMAGE, arch="cifar:resnet8", speedup=2, repair="none")
     result.save(tmp_path / "named.safetensors")
     loaded = prunecli.load(tmp_path / "named.safetensors")
     assert same_tensors(loaded.state_dict(), halved.model.state_dict())
@@ -204,7 +208,7 @@ def test_wrong_arguments_are_usage_errors(options: dict[str, Any], said: str, ch
 
 def test_whoever_watches_is_told_each_stage(checkpoint: Path) -> None:
     seen: list[str] = []
-    prunecli.prune(checkpoint, ratio=0.3, progress=seen.append)
+    prunecli.prune(checkpoint, ratio=0.3, repair="none", progress=seen.append)
     assert seen == ["read", "trace", "count", "score, select, cut", "prove", "count"]
 
 
@@ -371,7 +375,7 @@ def test_heads_alone_take_their_parameters_and_nothing_else(tmp_path: Path, no_r
 def test_heads_beside_a_target(target: dict[str, float], scheme: str, steps: int) -> None:
     result = prunecli.prune(
         gqa.build(w=48, d=8), example_inputs=torch.zeros(gqa.INPUT), heads=0.5, scheme=scheme, steps=steps,
-        tolerance=0.03, **target,
+        tolerance=0.03, repair="none", **target,
     )  # fmt: skip
     assert [result.plan.sizes[name] for name in HEADS] == [2, 2]
     assert result.report.target.reached == pytest.approx(next(iter(target.values())), rel=0.03)

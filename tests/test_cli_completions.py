@@ -63,6 +63,9 @@ def test_bash_offers_what_fits() -> None:
     assert bash("prune", "run", "--crit") == ["--criterion"]
     assert bash("prune", "run", "--criterion", "") == list(names.CRITERIA)
     assert bash("prune", "run", "--criterion", "mag") == ["magnitude-l1", "magnitude-l2"]
+    assert bash("prune", "run", "--repair", "") == list(names.REPAIR)
+    assert bash("prune", "run", "--data", "di") == ["digits"]
+    assert bash("prune", "run", "--transform", "im") == ["imagenet"]
     assert bash("prune", "run", "--speedup", "") == []
     assert bash("prune", "run", "pyproj") == ["pyproject.toml"]
     assert bash("prune", "run", "x.pth", "-o", "pyproj") == ["pyproject.toml"]

@@ -11,7 +11,8 @@ from pictures import class_folders, write
 from report_examples import evaluation
 
 import prunecli
-from prunecli.report.measured import Evaluation, Quality
+from prunecli.report.figures import Quality
+from prunecli.report.measured import Evaluation
 
 
 @pytest.fixture

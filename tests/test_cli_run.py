@@ -78,7 +78,8 @@ def test_every_option_reaches_the_api(
     options = (
         "--ratio 0.5 --criterion lamp --scheme global --protect 0.2 --max-ratio 0.8 --round-to 8 --steps 3 "
         "--ignore layer1.* --ignore fc --only layer* --heads 0.25 --ratio-for layer2.*=0.5 --ratio-for a=b=0 "
-        "--round-to-for layer3.*=4 --reduce max --normalize gaussian --repair none --tolerance 0.01 "
+        "--round-to-for layer3.*=4 --reduce max --normalize gaussian --repair bn --data digits "
+        "--samples 64 --transform none --memory 1GB --repair-seconds 5 --tolerance 0.01 "
         "--device cpu --seed 7 --threads 2 --arch cifar:resnet20 --arch-arg num_classes=10 --input 3,32,32 "
         "--unsafe-load --force"
     )
@@ -100,7 +101,12 @@ def test_every_option_reaches_the_api(
         "round_to_for": {"layer3.*": 4},
         "reduce": "max",
         "normalize": "gaussian",
-        "repair": "none",
+        "repair": "bn",
+        "data": "digits",
+        "samples": 64,
+        "transform": "none",
+        "memory": 1 << 30,
+        "repair_seconds": 5.0,
         "tolerance": 0.01,
         "device": "cpu",
         "seed": 7,
@@ -185,7 +191,7 @@ def test_a_plan_file_is_the_target(
         (["--speedup", "2", "--ratio", "0.5"], 2, "--speedup and --ratio together"),
         ([], 2, "no target given"),
         (["--speedup", "2", "--criterion", "magnitude-l3"], 2, "unknown criterion 'magnitude-l3'"),
-        (["--speedup", "2", "--repair", "lstsq"], 2, "--repair lstsq: this version has no repair"),
+        (["--speedup", "2", "--repair", "lstq"], 2, "unknown repair 'lstq'"),
         (["--speedup", "2", "--report", "r.pdf"], 2, "--report r.pdf: no report of that kind"),
         (["--speedup", "2", "-o", "missing/s.safetensors"], 5, "no such directory: missing"),
         (["--speedup", "2", "-q", "--json"], 2, "--json and -q"),

@@ -4,6 +4,7 @@ import json
 import math
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -12,7 +13,8 @@ from prunecli.errors import InputError, UsageError
 from prunecli.plan import Plan
 
 LIMITS = settings.Limits(0.1, 1.0, 1, 1, 0.005, 0, None)
-CHOICES = settings.Choices("magnitude-l2", "protected", "sum", None, "none", "auto")
+CHOICES = settings.Choices("magnitude-l2", "protected", "sum", None, "auto")
+REPAIR = settings.Repair()
 
 
 @pytest.mark.parametrize(
@@ -100,10 +102,45 @@ def test_unknown_names_get_the_nearest(field: str, good: str, bad: str, nearest:
     assert nearest in str(caught.value.hint)
 
 
-def test_there_is_no_repair_yet() -> None:
-    with pytest.raises(UsageError, match="no repair") as caught:
-        replace(CHOICES, repair="lstsq").check()
-    assert caught.value.hint == "leave it at --repair none"
+@pytest.mark.parametrize(
+    ("bad", "twin", "said"),
+    [
+        ({"method": "lstq"}, {"method": "lstsq"}, "unknown repair 'lstq'"),
+        ({"method": ""}, {"method": "none"}, "unknown repair ''"),
+        ({"memory": "abc"}, {"memory": "2"}, "--memory abc is not a size"),
+        ({"memory": "GB"}, {"memory": "1GB"}, "--memory GB is not a size"),
+        ({"memory": "1XB"}, {"memory": "1TB"}, "--memory 1XB is not a size"),
+        ({"memory": "-1GB"}, {"memory": "0.5 GiB"}, "--memory -1GB is not a size"),
+        ({"memory": "1kB"}, {"memory": "1024kB"}, "--memory 1024 is out of range"),
+        ({"memory": "0"}, {"memory": "1m"}, "--memory 0 is out of range"),
+        ({"seconds": 0.0}, {"seconds": 0.1}, "--repair-seconds 0 is out of range"),
+        ({"seconds": math.nan}, {"seconds": None}, "--repair-seconds nan is out of range"),
+        ({"samples": 0}, {"samples": 1}, "--samples 0 is out of range"),
+        ({"transform": "cifar"}, {"transform": "cifar", "data": "digits"}, "without --data"),
+        ({"transform": "cifr", "data": "digits"}, {"data": "digits"}, "unknown transform 'cifr'"),
+        ({"data": "digts"}, {"data": "digits"}, "digts"),
+    ],
+)
+def test_repair_is_checked_before_any_work(bad: dict[str, Any], twin: dict[str, Any], said: str) -> None:
+    replace(REPAIR, **twin).check()
+    with pytest.raises(UsageError) as caught:
+        replace(REPAIR, **bad).check()
+    assert said in caught.value.message
+    assert caught.value.hint
+
+
+def test_a_method_of_repair_gets_the_nearest_name() -> None:
+    with pytest.raises(UsageError) as caught:
+        replace(REPAIR, method="lstq").check()
+    assert "did you mean lstsq" in str(caught.value.hint)
+
+
+@pytest.mark.parametrize(
+    ("text", "number"),
+    [("4GB", 4 << 30), ("500MB", 500 << 20), ("2", 2 << 30), ("1.5g", 3 << 29), ("1 TiB", 1 << 40)],
+)
+def test_memory_is_a_size(text: str, number: int) -> None:
+    assert replace(REPAIR, memory=text).bytes == number
 
 
 @pytest.mark.parametrize(

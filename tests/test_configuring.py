@@ -19,7 +19,7 @@ HALF = {"scheme": "local", "ratio": 0.5}
 
 
 def pruned(directory: Path, **options: Any) -> tuple[prunecli.Result, Written]:
-    result = prunecli.prune(directory, **options)
+    result = prunecli.prune(directory, repair="none", **options)
     assert result._written is not None
     return result, result._written
 
@@ -88,7 +88,7 @@ def test_a_scale_that_follows_the_size_of_a_head_is_noticed(tmp_path: Path) -> N
 
 def test_widths_that_differ_between_layers_cannot_be_said(tmp_path: Path) -> None:
     saved("llama", tmp_path)
-    plan = prunecli.prune(tmp_path, **HALF).plan
+    plan = prunecli.prune(tmp_path, repair="none", **HALF).plan
     name = next(name for name in plan.keep if name.endswith("layers.1.mlp.gate_proj"))
     uneven = prunecli.Plan({**plan.keep, name: plan.keep[name][:-4]}, plan.dense)
     _, written = pruned(tmp_path, plan=uneven)
@@ -99,7 +99,7 @@ def test_widths_that_differ_between_layers_cannot_be_said(tmp_path: Path) -> Non
 def test_a_width_that_the_class_refuses_cannot_be_said(tmp_path: Path) -> None:
     """Llama wants its width to be a multiple of the number of heads."""
     saved("llama", tmp_path)
-    plan = prunecli.prune(tmp_path, **HALF).plan
+    plan = prunecli.prune(tmp_path, repair="none", **HALF).plan
     stream = "model.embed_tokens"
     odd = prunecli.Plan({**plan.keep, stream: plan.keep[stream][:-1]}, plan.dense)
     _, written = pruned(tmp_path, plan=odd)

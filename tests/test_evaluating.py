@@ -10,7 +10,7 @@ from torch import Tensor, nn
 import prunecli
 from prunecli.data import Samples, open_data
 from prunecli.errors import InputError, UsageError
-from prunecli.report.measured import Quality
+from prunecli.report.figures import Quality
 
 DATA = {"data": "digits", "samples": 40}
 

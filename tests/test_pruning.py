@@ -31,7 +31,7 @@ TARGETS = {"speedup": 2.0, "flops": 0.5, "params": 0.5, "ratio": 0.5}
 @pytest.mark.parametrize("scheme", SCHEMES)
 @pytest.mark.parametrize("kind", TARGETS)
 def test_every_target_by_every_scheme(kind: str, scheme: str, checkpoint: Path) -> None:
-    result = prunecli.prune(checkpoint, scheme=scheme, **{kind: TARGETS[kind]})
+    result = prunecli.prune(checkpoint, scheme=scheme, repair="none", **{kind: TARGETS[kind]})
     dense = resnet8()
     found = {
         "speedup": lambda: macs(dense) / macs(result.model),
@@ -92,7 +92,7 @@ def test_the_same_command_writes_the_same_bytes(checkpoint: Path, saved: Path, n
     before = torch.get_num_threads()
     for threads in (1, 2):
         path = saved.parent / f"again{threads}.safetensors"
-        prunecli.prune(checkpoint, speedup=2, threads=threads).save(path)
+        prunecli.prune(checkpoint, speedup=2, threads=threads, repair="none").save(path)
         assert digest(path) == digest(saved)
     assert torch.get_num_threads() == before
 
@@ -100,7 +100,7 @@ def test_the_same_command_writes_the_same_bytes(checkpoint: Path, saved: Path, n
 def test_a_plan_saved_and_applied_gives_the_same_network(checkpoint: Path, halved: Result) -> None:
     plan = Plan.from_json(json.loads(json.dumps(halved.plan.to_json())))
     assert plan == halved.plan
-    again = prunecli.prune(checkpoint, plan=plan)
+    again = prunecli.prune(checkpoint, plan=plan, repair="none")
     assert same_tensors(again.model.state_dict(), halved.model.state_dict())
     assert (again.report.target.kind, again.report.target.asked) == ("plan", None)
     assert again.report.target.reached == halved.report.target.reached
@@ -122,7 +122,8 @@ def test_a_target_out_of_reach_says_what_is_in_reach(scheme: str, checkpoint: Pa
     assert said is not None
     best = float(said[1])
     assert caught.value.hint
-    assert prunecli.prune(checkpoint, speedup=0.9 * best, scheme=scheme).report.target.met
+    result = prunecli.prune(checkpoint, speedup=0.9 * best, scheme=scheme, repair="none")
+    assert result.report.target.met
 
 
 @pytest.mark.parametrize("scheme", SCHEMES)
@@ -133,13 +134,13 @@ def test_weights_that_are_all_equal_reach_the_target(value: float, scheme: str, 
         if tensor.is_floating_point() and "running" not in name:
             tensor.fill_(value)
     save_file(weights, tmp_path / "equal.safetensors")
-    result = prunecli.prune(tmp_path / "equal.safetensors", speedup=2, scheme=scheme)
+    result = prunecli.prune(tmp_path / "equal.safetensors", speedup=2, scheme=scheme, repair="none")
     assert macs(resnet8()) / macs(result.model) == pytest.approx(2, rel=0.005)
 
 
 @pytest.mark.parametrize("cap", [0.6, 0.45])
 def test_global_never_cuts_a_group_beyond_the_cap(cap: float, checkpoint: Path) -> None:
-    result = prunecli.prune(checkpoint, flops=0.5, scheme="global", max_ratio=cap)
+    result = prunecli.prune(checkpoint, flops=0.5, scheme="global", max_ratio=cap, repair="none")
     for group in result.report.groups:
         assert group.dense - group.kept <= floor(cap * group.dense)
     assert any(group.kept < group.dense for group in result.report.groups)
@@ -147,14 +148,16 @@ def test_global_never_cuts_a_group_beyond_the_cap(cap: float, checkpoint: Path) 
 
 @pytest.mark.parametrize(("protect", "steps"), [(0.1, 1), (0.3, 1), (0.3, 4)])
 def test_protected_never_leaves_a_group_under_its_floor(protect: float, steps: int, checkpoint: Path) -> None:
-    result = prunecli.prune(checkpoint, speedup=4, protect=protect, steps=steps)
+    result = prunecli.prune(checkpoint, speedup=4, protect=protect, steps=steps, repair="none")
     assert all(group.kept >= ceil(protect * group.dense - 1e-9) for group in result.report.groups)
     assert len(result.report.steps) == steps
     assert macs(resnet8()) / macs(result.model) == pytest.approx(4, rel=0.005)
 
 
 def test_widths_in_multiples_and_layers_left_out(checkpoint: Path) -> None:
-    result = prunecli.prune(checkpoint, ratio=0.4, round_to=8, ignore=["layer1.0.conv1"], tolerance=0.1)
+    result = prunecli.prune(
+        checkpoint, ratio=0.4, round_to=8, ignore=["layer1.0.conv1"], tolerance=0.1, repair="none"
+    )
     ignored = result.model.layer1[0].conv1
     assert ignored.out_channels == ignored.weight.shape[0] == 16
     assert all(group.kept % 8 == 0 for group in result.report.groups if group.status == "pruned")
@@ -215,7 +218,7 @@ def test_a_proof_that_always_fails_stops_the_run(checkpoint: Path, monkeypatch: 
 def test_a_file_that_does_not_reload_is_not_written(halved: Result, tmp_path: Path) -> None:
     """The weights change between the recipe and the file: the fresh process must notice."""
     other = resnet8(1)
-    odd = prunecli.prune(other, example_inputs=IMAGE, plan=halved.plan).model
+    odd = prunecli.prune(other, example_inputs=IMAGE, plan=halved.plan, repair="none").model
     path = tmp_path / "small.safetensors"
     with pytest.raises(ImpossibleError, match="does not reload as the same network"):
         replace(halved, model=odd).save(path)

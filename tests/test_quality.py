@@ -12,7 +12,7 @@ from prunecli.data import Batch, Samples
 from prunecli.errors import InputError
 from prunecli.inputs import Inputs
 from prunecli.quality import measure
-from prunecli.report.measured import Quality
+from prunecli.report.figures import Quality
 
 
 class Answers(nn.Module):

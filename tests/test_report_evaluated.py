@@ -6,7 +6,7 @@ from report_examples import NETWORK, evaluation
 from test_report_terminal import lines, printed
 
 from prunecli.report import evaluated
-from prunecli.report.measured import Quality
+from prunecli.report.figures import Quality
 
 
 def test_one_network() -> None:

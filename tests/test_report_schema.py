@@ -60,7 +60,7 @@ def test_a_wrong_field_is_refused(path: tuple[Any, ...], value: object) -> None:
 def test_a_missing_field_is_refused_and_a_new_one_is_not() -> None:
     validator = jsonschema.Draft202012Validator(json_schema())
     data = report().to_json()
-    validator.validate(data | {"quality": {"top1": 0.9}})
+    validator.validate(data | {"novelty": {"top1": 0.9}})
     del data["counter"]
     with pytest.raises(jsonschema.ValidationError):
         validator.validate(data)

@@ -4,7 +4,7 @@ from collections.abc import Iterable
 from dataclasses import replace
 
 import pytest
-from report_examples import FREE, PRUNED, WHOLE, inspection, report, verification
+from report_examples import FREE, PRUNED, QUALITY, REPAIR, WHOLE, inspection, report, verification
 from rich.console import Console, RenderableType
 
 from prunecli.report import terminal
@@ -45,6 +45,34 @@ def test_long_lists_are_condensed_in_a_run_but_not_in_a_plan() -> None:
     assert "g40" not in text
     assert ["6", "other", "reasons,", "in", "the", "report"] in lines(terminal.result(report(pruned + whole)))
     assert "g49" in printed(terminal.planned(report(pruned)))
+
+
+def test_a_run_shows_the_repair_and_the_quality() -> None:
+    parts = terminal.result(replace(report(), repair=REPAIR, quality=QUALITY))
+    text = " ".join(printed(parts, 200).split())
+    assert (
+        "repair least squares on noise, 32 inputs: output error 1.21 -> 0.261 (cut -> repaired), "
+        "2 of 3 operations (1 by channel mixing)"
+    ) in text
+    rows = lines(parts, 200)
+    assert ["quality", "dense", "cut", "repaired"] in rows
+    assert ["top-1", "99.44%", "34.44%", "99.17%"] in rows
+    assert ["output", "error", "(relative)", "-", "1.07", "0.158"] in rows
+    assert ["operations", "left", "as", "cut", "reason"] in rows
+    assert ["1", "its", "output", "is", "that", "of", "the", "dense", "network", "already"] in rows
+
+
+def test_a_run_or_a_plan_without_repair_does_not_speak_of_it() -> None:
+    for parts in (terminal.result(report()), terminal.planned(report())):
+        text = printed(parts)
+        assert "repair" not in text
+        assert "quality" not in text
+
+
+def test_verification_names_what_changed_the_weights() -> None:
+    text = printed(terminal.verification(replace(verification(), changed_by=("repair lstsq",))))
+    assert "changed by  repair lstsq" in text
+    assert "changed by" not in printed(terminal.verification(verification()))
 
 
 def test_an_inspection_shows_layers_or_groups() -> None:

@@ -29,7 +29,7 @@ from prunecli.cli.options import (
 from prunecli.errors import UsageError
 
 if TYPE_CHECKING:
-    from prunecli.report.measured import Quality
+    from prunecli.report.figures import Quality
 
 
 def evaluate(

@@ -17,12 +17,14 @@ from prunecli.cli.options import (
     Arch,
     ArchArg,
     Checkpoint,
+    Data,
     Device,
     Force,
     Input,
     Json,
     Quiet,
     Seed,
+    Transform,
     UnsafeLoad,
 )
 from prunecli.cli.settings import Printing, Request
@@ -34,6 +36,7 @@ if TYPE_CHECKING:
 
 TARGET = "Target (one, or --plan; or none with --heads or --ratio-for)"
 METHOD = "What is removed"
+REPAIR = "Repair (--data: on real inputs; without, on noise)"
 GROUPS = "Which groups (GLOB: a group or layer, see prune inspect --groups)"
 
 
@@ -101,8 +104,34 @@ def run(
         ),
     ] = None,
     repair: Annotated[
-        str, typer.Option(metavar="NAME", rich_help_panel=METHOD, help="Repair after the cut: none.")
-    ] = "none",
+        str,
+        typer.Option(
+            metavar="NAME",
+            rich_help_panel=REPAIR,
+            help="After the cut, without labels or training: lstsq (least squares), bn (statistics of "
+            "norms), none.",
+        ),
+    ] = "lstsq",
+    data: Data = None,
+    samples: Annotated[
+        int | None,
+        typer.Option(
+            metavar="N", rich_help_panel=REPAIR, help="How many samples. Default: 512 of --data, 32 of noise."
+        ),
+    ] = None,
+    transform: Transform = None,
+    memory: Annotated[
+        str, typer.Option(metavar="SIZE", rich_help_panel=REPAIR, help="Limit for stored activations.")
+    ] = "4GB",
+    repair_seconds: Annotated[
+        float | None,
+        typer.Option(
+            metavar="S",
+            rich_help_panel=REPAIR,
+            help="Do what takes about so long, estimated from sizes. Default: 60 on noise, no limit with "
+            "--data.",
+        ),
+    ] = None,
     heads: Annotated[
         float | None,
         typer.Option(
@@ -188,7 +217,8 @@ def run(
     groups = settings.groups(heads, only, ignore, ratio_for, round_to_for)
     request = settings.Request(
         files=settings.files(ckpt, out, report, arch),
-        choices=settings.Choices(criterion, scheme, reduce, normalize, repair, device),
+        choices=settings.Choices(criterion, scheme, reduce, normalize, device),
+        repair=settings.Repair(repair, data, samples, transform, memory, repair_seconds),
         limits=settings.Limits(protect, max_ratio, round_to, steps, tolerance, seed, threads),
         groups=groups,
         target=settings.target(targets, plan, groups),
@@ -225,6 +255,7 @@ def _prune(request: Request, plan: Plan | None, progress: Callable[[str], None] 
     import prunecli
 
     choices, limits, network, groups = request.choices, request.limits, request.network, request.groups
+    repair = request.repair
     return prunecli.prune(
         request.files.checkpoint,
         **request.target,
@@ -241,7 +272,12 @@ def _prune(request: Request, plan: Plan | None, progress: Callable[[str], None] 
         scheme=choices.scheme,
         reduce=choices.reduce,
         normalize=choices.normalize,
-        repair=choices.repair,
+        repair=repair.method,
+        data=repair.data,
+        samples=repair.samples,
+        transform=repair.transform,
+        memory=repair.bytes,
+        repair_seconds=repair.seconds,
         device=choices.device,
         protect=limits.protect,
         max_ratio=limits.max_ratio,

@@ -6,6 +6,7 @@ from __future__ import annotations
 
 import json
 import math
+import re
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field, fields
 from pathlib import Path
@@ -16,6 +17,7 @@ from prunecli.cli import names
 from prunecli.cli.options import (
     Network,
     is_stdout,
+    require_data,
     require_one_format,
     require_readable,
     require_writable,
@@ -95,7 +97,6 @@ class Choices:
     scheme: str
     reduce: str
     normalize: str | None
-    repair: str
     device: str
 
     def check(self) -> None:
@@ -105,11 +106,39 @@ class Choices:
         names.require_known("reduction", self.reduce, names.REDUCE)
         if self.normalize is not None:
             names.require_known("normalization", self.normalize, names.NORMALIZE)
-        if self.repair not in names.REPAIR:
-            raise UsageError(
-                f"--repair {self.repair}: this version has no repair", "leave it at --repair none"
-            )
         names.require_known("device", self.device, names.DEVICES)
+
+
+@dataclass(frozen=True)
+class Repair:
+    """What is done after the cut, each named as its option. ``memory`` as typed."""
+
+    method: str = "lstsq"
+    data: str | None = None
+    samples: int | None = None
+    transform: str | None = None
+    memory: str = "4GB"
+    seconds: float | None = None
+
+    @property
+    def bytes(self) -> int:
+        """``memory`` as a number. Raises ``UsageError`` for what is no size."""
+        number, unit = re.fullmatch(r"\s*([\d.]*)\s*(.*?)\s*", self.memory).groups()  # type: ignore[union-attr]
+        power = {"": 3, "k": 1, "m": 2, "g": 3, "t": 4}.get(unit.lower().removesuffix("ib").removesuffix("b"))
+        try:
+            return int(float(number) * 1024**power)  # type: ignore[operator]
+        except (TypeError, ValueError, OverflowError):
+            raise UsageError(f"--memory {self.memory} is not a size", "like --memory 4GB or 500MB") from None
+
+    def check(self) -> None:
+        """Raise ``UsageError`` for the first that is no method, source, number or size."""
+        names.require_known("repair", self.method, names.REPAIR)
+        require_data(self.data, self.samples, self.transform, 1)
+        _require(self.bytes >= 1 << 20, "--memory", self.bytes, "at least 1MB, like 4GB")
+        seconds = self.seconds is None or self.seconds > 0
+        _require(seconds, "--repair-seconds", self.seconds, "a number of seconds above 0")
+        if self.transform is not None and self.data is None:
+            raise UsageError("--transform is given without --data", "--data imagefolder:DIR")
 
 
 @dataclass(frozen=True)
@@ -159,6 +188,7 @@ class Request:
 
     files: Files
     choices: Choices
+    repair: Repair
     limits: Limits
     groups: Groups
     target: Mapping[str, float]
@@ -170,6 +200,7 @@ class Request:
         """Raise a ``PruneError`` for the first thing wrong: the command line first, the files after."""
         require_one_format(self.printing.as_json, self.printing.quiet)
         self.choices.check()
+        self.repair.check()
         self.limits.check()
         self.groups.check()
         self.files.check(self.printing.force, self.printing.dry_run)

@@ -36,7 +36,7 @@ import prunecli.coupling.shapes
 import prunecli.coupling.slices
 import prunecli.coupling.views
 import prunecli.coupling.vision  # noqa: F401  (these register their rules and handlers)
-from prunecli.assembly import same_along
+from prunecli.assembly import same_along, without_fast_path
 from prunecli.coupling.functions import HANDLERS, plain
 from prunecli.coupling.integers import IntegerLog
 from prunecli.coupling.nodes import fixed
@@ -178,6 +178,7 @@ def record(
     stand_in = to_meta if on_meta else _real
     with ExitStack() as stack:
         stack.enter_context(torch.no_grad())
+        stack.enter_context(without_fast_path())
         stack.enter_context(_untouched(module, recording.integers))
         stack.enter_context(_module_paths(module, recording))
         state = _stand_ins(module, recording, stand_in)
@@ -252,8 +253,6 @@ def _untouched(module: nn.Module, log: IntegerLog) -> Iterator[None]:
         for value in attributes.values()
         if type(value) in _CONTAINERS
     ]
-    fast_path = torch.backends.mha.get_fastpath_enabled()
-    torch.backends.mha.set_fastpath_enabled(False)
     try:
         for path, child in python_modules(module):
             for name, value in list(child.__dict__.items()):
@@ -262,7 +261,6 @@ def _untouched(module: nn.Module, log: IntegerLog) -> Iterator[None]:
                     child.__dict__[name] = traced
         yield
     finally:
-        torch.backends.mha.set_fastpath_enabled(fast_path)
         for child, attributes in before:
             child.__dict__.clear()
             child.__dict__.update(attributes)

@@ -94,3 +94,11 @@ def _unknown(text: str, kind: str) -> UsageError:
         return UsageError(f"--data {text} does not say what it is", f"--data imagefolder:{text}")
     known = ", ".join((*KINDS, "FILE.py:function"))
     return UsageError(f"unknown data source '{kind}'", did_you_mean(kind, KINDS) or f"known: {known}")
+
+
+def shown(origin: str) -> str:
+    """``origin`` (a source as typed, or any words) with the names of files for their paths."""
+    try:
+        return parse(origin).shown
+    except UsageError:
+        return origin

@@ -7,7 +7,8 @@ from collections.abc import Callable, Mapping
 from rich.console import RenderableType
 from rich.text import Text
 
-from prunecli.report.measured import Evaluation, Quality
+from prunecli.report.figures import Quality
+from prunecli.report.measured import Evaluation
 from prunecli.report.tables import grid, heading, pairs
 from prunecli.report.text import plural, seconds
 

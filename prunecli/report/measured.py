@@ -1,6 +1,4 @@
-"""How good a network is, as values: :class:`Quality`, and the document :class:`Evaluation`
-(``prunecli.eval/1``). Shares lie between 0 and 1; a figure that could not be taken is None.
-"""
+"""The document of ``prune eval``: :class:`Evaluation` (``prunecli.eval/1``)."""
 
 from __future__ import annotations
 
@@ -8,39 +6,8 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any, Literal
 
+from prunecli.report.figures import DataFacts, Quality
 from prunecli.report.model import Input, NetworkFacts, Source, document
-
-
-@dataclass(frozen=True, slots=True)
-class Quality:
-    """Figures over ``samples``; ``classes`` is what the network tells apart, if it is a classifier.
-
-    With labels: ``top1``, ``top5`` (of more than five classes), ``loss`` (cross-entropy, nats). Against the
-    dense network: ``agreement`` of top-1, ``error`` of all outputs (relative L2), ``divergence``
-    (Kullback-Leibler of its class probabilities from the dense ones, nats).
-    """
-
-    samples: int
-    top1: float | None = None
-    top5: float | None = None
-    loss: float | None = None
-    agreement: float | None = None
-    error: float | None = None
-    divergence: float | None = None
-    classes: int | None = None
-
-    @property
-    def is_empty(self) -> bool:
-        return self.top1 is None and self.error is None and self.agreement is None
-
-
-@dataclass(frozen=True, slots=True)
-class DataFacts:
-    """Where the samples come from (with names for paths), how many, and whether they had labels."""
-
-    origin: str
-    samples: int
-    labelled: bool
 
 
 @dataclass(frozen=True)

@@ -18,6 +18,8 @@ from dataclasses import dataclass, field, fields, is_dataclass
 from math import isfinite
 from typing import Any, Literal, TypeAlias
 
+from prunecli.report.figures import Quality, RepairFacts
+
 Scalar: TypeAlias = str | int | float | bool | None
 Status = Literal["pruned", "whole", "prunable"]
 
@@ -153,7 +155,8 @@ class Report:
     ``counter`` is who counted the MACs (``fvcore`` or ``torch``), ``unsupported`` what it skipped (operator
     -> times). ``steps`` has the seconds of every pruning step, ``timings`` those of the stages,
     which do not overlap. ``checkpoint`` is None for a module, ``output`` None until the result is saved.
-    ``options`` are the settings that shaped the result.
+    ``options`` are the settings that shaped the result. ``repair`` is None where none was asked for;
+    ``quality`` has the ``dense``, the ``cut`` and the ``repaired`` network on the data, where there is any.
     """
 
     version: str
@@ -175,6 +178,8 @@ class Report:
     options: Mapping[str, Scalar | tuple[Scalar, ...]] = field(default_factory=dict)
     output: Output | None = None
     notes: tuple[str, ...] = ()
+    repair: RepairFacts | None = None
+    quality: Mapping[str, Quality] = field(default_factory=dict)
     schema: Literal["prunecli.report/1"] = "prunecli.report/1"
 
     def to_json(self) -> dict[str, Any]:

@@ -12,6 +12,8 @@ from rich.console import RenderableType
 from rich.table import Table
 from rich.text import Text
 
+from prunecli.report import mended
+from prunecli.report.evaluated import quality
 from prunecli.report.model import GroupRow, Inspection, Proof, Report, Totals, Verification
 from prunecli.report.tables import grid, heading, pairs, safe
 from prunecli.report.text import count, gist, one_line, seconds, shape, size, times
@@ -22,7 +24,7 @@ MOST_REASONS = 8
 
 
 def result(report: Report) -> tuple[RenderableType, ...]:
-    """A finished run: the headline, then what was removed and what was not."""
+    """A finished run: the headline, how good it is, then what was removed and repaired and what was not."""
     source = report.checkpoint.name if report.checkpoint else "module"
     written = f" -> {report.output.name}" if report.output else ""
     return (
@@ -31,8 +33,10 @@ def result(report: Report) -> tuple[RenderableType, ...]:
         _totals(report),
         Text(),
         _facts(report),
+        *((Text(), quality(report.quality)) if report.quality else ()),
         *_removed(report.groups),
         *_left(report.groups),
+        *_unrepaired(report),
     )
 
 
@@ -106,6 +110,8 @@ def _facts(report: Report) -> RenderableType:
         ("target", _target_line(report)),
         ("proofs", "; ".join(map(_proof_words, report.proofs)) or "none"),
     ]
+    if report.repair:
+        facts.append(("repair", mended.repair(report.repair)))
     if report.output:
         facts.append(("file", f"{size(report.output.bytes)}, sha256 {report.output.digest[:16]}..."))
     facts += _unsupported(report.unsupported)
@@ -150,6 +156,10 @@ def _removed(groups: Iterable[GroupRow], most: int | None = MOST_ROWS) -> tuple[
 def _left(groups: Iterable[GroupRow]) -> tuple[RenderableType, ...]:
     whole = (gist(row.reason or "no reason recorded") for row in groups if row.status == "whole")
     return _reasons("groups left whole", Counter(whole))
+
+
+def _unrepaired(report: Report) -> tuple[RenderableType, ...]:
+    return _reasons("operations left as cut", mended.left(report.repair)) if report.repair else ()
 
 
 def _reasons(what: str, reasons: Counter[str]) -> tuple[RenderableType, ...]:

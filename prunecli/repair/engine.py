@@ -1,0 +1,196 @@
+"""``repair``: a cut network, its dense original and some inputs become a network that computes nearly the
+same.
+
+Four candidates are made (as cut, statistics recomputed, least squares, both) and the one whose outputs are
+nearest to the dense network's on inputs kept apart is the result.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field
+from time import perf_counter
+from typing import Literal
+
+import torch
+from torch import Tensor, nn
+
+from prunecli.assembly import all_tensors, rebuilt
+from prunecli.coupling.space import Space
+from prunecli.data import Samples
+from prunecli.errors import InputError
+from prunecli.inputs import Inputs
+from prunecli.repair.budget import Budget, Plan, plan
+from prunecli.repair.judging import output_error, outputs
+from prunecli.repair.lockstep import Chunks, one_thread_each
+from prunecli.repair.places import Keep
+from prunecli.repair.statistics import recalibrate
+from prunecli.repair.survey import Survey, survey
+from prunecli.repair.sweep import Repaired, Sweep
+
+Method = Literal["lstsq", "bn"]
+CUT, STATISTICS, LEAST_SQUARES, BOTH = "none", "bn", "lstsq", "lstsq + bn"
+
+LEAST = 3
+"""Inputs: some to fit, one to choose the ridge by, one to judge by."""
+
+
+@dataclass(frozen=True)
+class Outcome:
+    """``tensors``: those of the repaired network, in the dtypes of the cut one. ``chosen``: ``none``, ``bn``,
+    ``lstsq`` or ``lstsq + bn``; ``errors``: relative output error of every candidate on inputs kept apart.
+    ``samples``: how many inputs were used, those kept apart included.
+    """
+
+    tensors: Mapping[str, Tensor]
+    chosen: str
+    errors: Mapping[str, float]
+    operations: tuple[Repaired, ...]
+    samples: int
+    notes: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True)
+class Repair:
+    """``pruned`` is what is left of ``dense`` when groups of ``space`` keep ``keep``; neither is changed."""
+
+    dense: nn.Module
+    pruned: nn.Module
+    space: Space
+    keep: Keep
+    samples: Samples
+    device: torch.device
+    budget: Budget
+    seed: int = 0
+    progress: Callable[[str], None] | None = None
+    notes: list[str] = field(default_factory=list)
+
+    def run(self, method: Method) -> Outcome:
+        """Raises ``InputError`` if the dense network gives values that are not finite on the inputs."""
+        dense, cut = self._working(self.dense), self._working(self.pruned)
+        (first, *_), _ = self._chunks(1, 1)
+        found, there = survey(cut, first), survey(dense, first)
+        if [op.signature for op in there.operations] != [op.signature for op in found.operations]:
+            method, note = (
+                "bn",
+                "the cut network computes other operations than the dense one: statistics only",
+            )
+            self.notes.append(note)
+        work = plan(found, there, self.budget, method)
+        self.notes.extend(work.notes)
+        if work.samples < LEAST:
+            self.notes.append(f"not repaired: it takes at least {LEAST} inputs, not {work.samples}")
+            return Outcome({}, CUT, {}, (), work.samples, tuple(self.notes))
+        with one_thread_each(self.device) as chunks:
+            return self._best(dense, cut, found, work, chunks)
+
+    def _best(self, dense: nn.Module, cut: nn.Module, found: Survey, work: Plan, chunks: Chunks) -> Outcome:
+        samples, count = self._chunks(work.samples, work.chunk)
+        judged = samples[-work.judged :]
+        fitted = samples[: -work.judged]
+        wanted = outputs(dense, judged, chunks)
+        _require_finite(wanted)
+        candidates, done = self._candidates(dense, cut, found, work, fitted, chunks)
+        errors = {
+            name: error for name, module in candidates.items()
+            if (error := output_error(wanted, outputs(module, judged, chunks))) is not None
+            and error == error
+        }  # fmt: skip
+        chosen = min(errors, key=lambda name: errors[name]) if errors else LEAST_SQUARES
+        chosen = chosen if chosen in candidates else CUT
+        if not errors:
+            self.notes.append(
+                "outputs could not be compared (they are chosen by value), so the repair is unjudged"
+            )
+        return Outcome(
+            self._finished(candidates[chosen]), chosen, errors, tuple(done), count, tuple(self.notes)
+        )
+
+    def _candidates(
+        self,
+        dense: nn.Module,
+        cut: nn.Module,
+        found: Survey,
+        work: Plan,
+        fitted: Sequence[Inputs],
+        chunks: Chunks,
+    ) -> tuple[dict[str, nn.Module], list[Repaired]]:
+        candidates, done = {CUT: cut}, []
+        has_norms = any(op.kind == "norm" for op in found.operations)
+        if has_norms:
+            self._say("repair: statistics of norms")
+            candidates[STATISTICS] = _copy(cut)
+            recalibrate(candidates[STATISTICS], fitted, chunks)
+        if work.method == "lstsq":
+            candidates[LEAST_SQUARES] = _copy(cut)
+            held = [index % 4 == 3 for index in range(len(fitted))]
+            if not any(held):
+                held[-1] = True
+            sweep = Sweep(
+                dense, candidates[LEAST_SQUARES], self.space, self.keep, found.operations, chunks,
+                most_columns=work.most_columns, seed=self.seed, progress=self._counted(len(found.operations)),
+            )  # fmt: skip
+            done = sweep.run(fitted, held)
+            if has_norms:
+                candidates[BOTH] = _copy(candidates[LEAST_SQUARES])
+                recalibrate(candidates[BOTH], fitted, chunks)
+        return candidates, done
+
+    def _counted(self, total: int) -> Callable[[int], None]:
+        began = perf_counter()
+
+        def say(index: int) -> None:
+            gone = perf_counter() - began
+            left = gone / max(1, index) * (total - index)
+            self._say(f"repair: operation {index + 1} of {total}, about {left:.0f} s left")
+
+        return say
+
+    def _say(self, text: str) -> None:
+        if self.progress is not None:
+            self.progress(text)
+
+    def _working(self, module: nn.Module) -> nn.Module:
+        """A copy in float32 on the device whose tensors are its own."""
+        return _copy(module, self.device, torch.float32)
+
+    def _chunks(self, samples: int, size: int) -> tuple[list[Inputs], int]:
+        """The first ``samples`` of them (or a few more), ``size`` at a time, and how many."""
+        found: list[Inputs] = []
+        count = 0
+        for batch in self.samples.chunks(size):
+            found.append(batch.inputs.cast(torch.float32).map(lambda x: x.to(self.device)))
+            count += len(batch)
+            if count >= samples:
+                break
+        return found, count
+
+    def _finished(self, module: nn.Module) -> dict[str, Tensor]:
+        """The tensors of ``module`` in the dtypes of the cut network; the very same where nothing changed."""
+        new = all_tensors(module)
+        result = {}
+        for name, old in all_tensors(self.pruned).items():
+            changed = new[name].detach().to(old.device)
+            same = torch.equal(changed, old.detach().to(changed.dtype))
+            result[name] = old.detach() if same else changed.to(old.dtype)
+        return result
+
+
+def _copy(
+    module: nn.Module, device: torch.device | None = None, dtype: torch.dtype | None = None
+) -> nn.Module:
+    tensors = {}
+    for name, tensor in all_tensors(module).items():
+        wanted = dtype if tensor.is_floating_point() else None
+        tensors[name] = tensor.detach().to(device=device, dtype=wanted, copy=True)
+    return rebuilt(module, tensors).eval().requires_grad_(False)
+
+
+def _require_finite(wanted: Sequence[Sequence[Tensor]]) -> None:
+    for chunk in wanted:
+        for tensor in chunk:
+            if bool(tensor.isnan().any()):
+                raise InputError(
+                    "the dense network gives NaN on the calibration inputs",
+                    "check --data and --transform, or leave the repair out with --repair none",
+                )

@@ -1,0 +1,146 @@
+"""Forwards that stop at every weighted operation, so that many of them, of two networks, go side by side.
+
+A forward cannot be left and entered again, so each runs in a thread of its own and waits there. One thread at
+a time does the work of a chunk; chunks go in parallel, each with one thread inside torch, so that sums do not
+depend on the number of threads.
+"""
+
+from __future__ import annotations
+
+import threading
+from collections.abc import Callable, Iterator, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import contextmanager
+from typing import Any, TypeVar
+
+import torch
+from torch import Tensor, nn
+from torch.utils._python_dispatch import TorchDispatchMode
+
+from prunecli.assembly import all_tensors, rebuilt, without_fast_path
+from prunecli.coupling.recording import outputs_in
+from prunecli.inputs import Inputs
+from prunecli.repair.calls import Call, Parameters, recognise
+
+T = TypeVar("T")
+R = TypeVar("R")
+
+
+class _StoppedError(BaseException):
+    """Ends a forward that nobody waits for any more."""
+
+
+class Forward:
+    """One forward of ``module`` on ``inputs`` that waits before (``early``) or after every weighted
+    operation.
+
+    The module is copied around the same tensors: what its forward keeps on itself stays with this run, and
+    weights changed in place are seen.
+    """
+
+    def __init__(self, module: nn.Module, inputs: Inputs, *, early: bool) -> None:
+        self._module = rebuilt(module, all_tensors(module)).eval()
+        self._known = Parameters(self._module)
+        self._inputs = inputs
+        self._early = early
+        self._go, self._there = threading.Semaphore(0), threading.Semaphore(0)
+        self._call: Call | None = None
+        self._result: Tensor | None = None
+        self._error: BaseException | None = None
+        self._ended = False
+        self.outputs: list[Tensor] = []
+        self._thread = threading.Thread(target=self._run, daemon=True)
+        self._thread.start()
+
+    def advance(self) -> tuple[Call, Tensor | None] | None:
+        """Go on to the next operation: the call, and its output where that was computed; None at the end.
+
+        Raises what forward raises.
+        """
+        self._call = self._result = None
+        self._go.release()
+        self._there.acquire()
+        if self._error is not None:
+            raise self._error
+        return None if self._call is None else (self._call, self._result)
+
+    def close(self) -> None:
+        """End the thread, wherever it is."""
+        self._ended = True
+        self._go.release()
+        self._thread.join()
+        self._call = self._result = None
+        self.outputs = []
+
+    def _run(self) -> None:
+        self._go.acquire()
+        try:
+            if not self._ended:
+                with torch.no_grad(), _Stops(self._known, self._wait):
+                    self.outputs = outputs_in(self._inputs.run(self._module))
+        except _StoppedError:
+            pass
+        except BaseException as error:
+            self._error = error
+        self._ended = True
+        self._call = self._result = None
+        self._there.release()
+
+    def _wait(self, call: Call, compute: Callable[[], Tensor]) -> Tensor:
+        result = None if self._early else compute()
+        self._call, self._result = call, _first(result)
+        self._there.release()
+        self._go.acquire()
+        if self._ended:
+            raise _StoppedError
+        return compute() if self._early else result  # type: ignore[return-value]
+
+
+def _first(result: Any) -> Tensor | None:
+    found: Tensor | None = result[0] if isinstance(result, tuple) else result
+    return found
+
+
+class _Stops(TorchDispatchMode):  # type: ignore[no-untyped-call]
+    def __init__(self, known: Parameters, wait: Callable[[Call, Callable[[], Any]], Any]) -> None:
+        super().__init__()  # type: ignore[no-untyped-call]
+        self._known = known
+        self._wait = wait
+
+    def __torch_dispatch__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
+        kwargs = kwargs or {}
+        call = recognise(func, args, kwargs, self._known)
+        if call is None:
+            return func(*args, **kwargs)
+        return self._wait(call, lambda: func(*args, **kwargs))
+
+
+class Chunks:
+    """Work on every chunk of samples: in parallel on a CPU, in the order of the chunks to whoever sums."""
+
+    def __init__(self, device: torch.device) -> None:
+        self._workers = 1 if device.type != "cpu" else torch.get_num_threads()
+
+    def each(self, work: Callable[[T], R], chunks: Sequence[T]) -> Iterator[R]:
+        """``work`` of each chunk, in their order; a few at a time, so that results need not all be held."""
+        work = torch.no_grad()(work)
+        if self._workers == 1:
+            yield from map(work, chunks)
+            return
+        with ThreadPoolExecutor(self._workers) as pool:
+            for start in range(0, len(chunks), self._workers):
+                yield from list(pool.map(work, chunks[start : start + self._workers]))
+
+
+@contextmanager
+def one_thread_each(device: torch.device) -> Iterator[Chunks]:
+    """Chunks in parallel, with one thread inside torch for each (see the module)."""
+    chunks = Chunks(device)
+    before = torch.get_num_threads()
+    if device.type == "cpu":
+        torch.set_num_threads(1)
+    try:
+        with without_fast_path():
+            yield chunks
+    finally:
+        torch.set_num_threads(before)

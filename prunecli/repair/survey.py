@@ -1,0 +1,207 @@
+"""One run of the network on a few samples, to know beforehand what the sweep will meet: which operations, in
+which order, where a constant can go, and how much memory the activations need.
+"""
+
+from __future__ import annotations
+
+import weakref
+from collections import Counter
+from dataclasses import dataclass, replace
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+from torch.utils._python_dispatch import TorchDispatchMode
+
+from prunecli.assembly import without_fast_path
+from prunecli.coupling.recording import tensors_in
+from prunecli.inputs import Inputs
+from prunecli.repair.calls import Call, Geometry, Kind, Parameters, place, recognise
+
+CHOOSERS = frozenset(
+    {"topk", "sort", "argsort", "nonzero", "nms", "argmax", "argmin", "multinomial", "bucketize"}
+)
+"""What follows them is about things chosen by value, which are others in the cut network."""
+
+_CHOSEN = "_prunecli_chosen"
+
+
+@dataclass(frozen=True)
+class Constant:
+    """Where a constant added to the output of an operation can go: elements ``start`` to ``stop`` of
+    ``name``; a running mean is subtracted (``sign`` -1).
+    """
+
+    name: str
+    start: int
+    stop: int
+    sign: int = 1
+
+
+@dataclass(frozen=True)
+class Operation:
+    """One weighted operation of ``forward``, the ``index``-th that the network comes to.
+
+    ``name``: its parameter, of which the elements from ``start`` (``[in, out]`` order if ``flipped``, else
+    ``[out, in]``). ``rows`` (output positions), ``columns`` (inputs of one output) and ``outputs`` are
+    those of one run; ``reason``: why it is left as it was cut.
+    """
+
+    index: int
+    kind: Kind
+    name: str
+    shape: tuple[int, ...]
+    stride: tuple[int, ...]
+    start: int
+    geometry: Geometry
+    rows: int
+    columns: int
+    outputs: int
+    constant: Constant | None = None
+    reason: str | None = None
+
+    @property
+    def signature(self) -> tuple[str, str, int]:
+        """What the dense network must come to at the same place."""
+        return self.kind, self.name, self.geometry.groups if self.kind == "norm" else 0
+
+
+@dataclass(frozen=True)
+class Survey:
+    """``bytes``: the most that activations took at any time."""
+
+    operations: tuple[Operation, ...]
+    bytes: int
+
+
+def survey(module: nn.Module, inputs: Inputs) -> Survey:
+    """Run ``module`` once. It is not touched; whatever its forward raises comes through."""
+    mode = _Survey(Parameters(module))
+    with torch.no_grad(), without_fast_path(), mode:
+        inputs.run(module)
+    return Survey(tuple(_with_reason(op, mode) for op in mode.operations), mode.most)
+
+
+def _with_reason(operation: Operation, mode: _Survey) -> Operation:
+    if operation.reason is None and operation.name in mode.elsewhere:
+        return replace(operation, reason=f"its weight is used by {mode.elsewhere[operation.name]} too")
+    times = mode.times[operation.name, operation.start]
+    if operation.reason is None and times > 1:
+        return replace(operation, reason=f"its weight is used {times} times in one run")
+    if (
+        operation.constant is not None
+        and mode.constants[operation.constant.name, operation.constant.start] > 1
+    ):
+        return replace(operation, constant=None)
+    return operation
+
+
+class _Survey(TorchDispatchMode):  # type: ignore[no-untyped-call]
+    def __init__(self, known: Parameters) -> None:
+        super().__init__()  # type: ignore[no-untyped-call]
+        self.known = known
+        self.operations: list[Operation] = []
+        self.times: Counter[tuple[str, int]] = Counter()
+        self.constants: Counter[tuple[str, int]] = Counter()
+        self.elsewhere: dict[str, str] = {}
+        self.most = 0
+        self._waiting: dict[int, tuple[int, Tensor]] = {}
+        self._bytes: dict[int, int] = {}
+        self._holders: Counter[int] = Counter()
+
+    def __torch_dispatch__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
+        kwargs = kwargs or {}
+        call = recognise(func, args, kwargs, self.known)
+        out = func(*args, **kwargs)
+        given, made = tensors_in(args), tensors_in(out)
+        self._consume(func, given, made, call)
+        chosen = func.overloadpacket.__name__ in CHOOSERS or any(hasattr(t, _CHOSEN) for t in given)
+        if chosen:
+            for tensor in made:
+                setattr(tensor, _CHOSEN, True)
+        if call is not None:
+            self._add(call, made[0])
+            if chosen and self.operations[-1].reason is None:
+                reason = "it sees what was chosen by value, which is something else in the cut network"
+                self.operations[-1] = replace(self.operations[-1], reason=reason)
+        else:
+            self._note_other_uses(func, given, made)
+        for tensor in made:
+            self._hold(tensor)
+        return out
+
+    def _add(self, call: Call, out: Tensor) -> None:
+        index = len(self.operations)
+        operation = described(index, call, out)
+        self.operations.append(operation)
+        if call.kind == "norm":
+            return
+        self.times[operation.name, operation.start] += 1
+        bias = call.bias
+        if bias is None:
+            self._waiting[place(out)] = (index, out)
+        elif self.known.name(bias) is not None:
+            self._set_constant(index, bias, 1)
+
+    def _set_constant(self, index: int, tensor: Tensor, sign: int) -> None:
+        name = self.known.name(tensor)
+        if name is None or tensor.dim() != 1 or not tensor.is_contiguous():
+            return
+        start = int(tensor.storage_offset())
+        constant = Constant(name, start, start + tensor.numel(), sign)
+        self.operations[index] = replace(self.operations[index], constant=constant)
+        self.constants[name, start] += 1
+
+    def _consume(self, func: Any, given: list[Tensor], made: list[Tensor], call: Call | None) -> None:
+        """What first sees the output of an operation without a bias may hold its constant."""
+        for tensor in given:
+            index, _ = self._waiting.get(place(tensor), (None, None))
+            if index is None:
+                continue
+            if not func._schema.is_mutable and any(place(t) == place(tensor) for t in made):
+                continue
+            del self._waiting[place(tensor)]
+            if call is not None and call.kind == "norm":
+                self._set_constant(index, call.weight, -1)
+            elif func.overloadpacket.__name__ in ("add", "add_") and len(given) == 2:
+                other = given[1] if given[0] is tensor else given[0]
+                if other.numel() == tensor.shape[-1]:
+                    self._set_constant(index, other, 1)
+
+    def _note_other_uses(self, func: Any, given: list[Tensor], made: list[Tensor]) -> None:
+        for tensor in given:
+            name = self.known.name(tensor)
+            if name is not None and not any(place(t) == place(tensor) for t in made):
+                self.elsewhere.setdefault(name, func.overloadpacket.__name__)
+
+    def _hold(self, tensor: Tensor) -> None:
+        if not tensor.numel() or self.known.name(tensor) is not None:
+            return
+        where = place(tensor)
+        if not self._holders[where]:
+            self._bytes[where] = tensor.untyped_storage().nbytes()
+        self._holders[where] += 1
+        weakref.finalize(tensor, self._release, where)
+        self.most = max(self.most, sum(self._bytes.values()))
+
+    def _release(self, where: int) -> None:
+        self._holders[where] -= 1
+        if not self._holders[where]:
+            del self._bytes[where]
+
+
+def described(index: int, call: Call, out: Tensor) -> Operation:
+    """``call`` without its tensors."""
+    weight, groups = call.weight, call.geometry.groups
+    if call.kind == "norm":
+        rows, columns, outputs = call.x.numel() // call.x.shape[1], 1, call.x.shape[1]
+    elif call.kind == "product":
+        rows, columns, outputs = call.x.shape[0], weight.shape[0], weight.shape[1]
+    else:
+        rows, outputs = out.numel() // out.shape[1], out.shape[1]
+        columns = call.x.shape[1] // groups * weight.shape[2:].numel()
+    return Operation(
+        index, call.kind, call.name or "", tuple(weight.shape), tuple(weight.stride()),
+        int(weight.storage_offset()), call.geometry, rows, columns, outputs,
+        reason=None if call.name is not None else "its weight is computed in forward",
+    )  # fmt: skip

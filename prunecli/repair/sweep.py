@@ -1,0 +1,260 @@
+"""Closed-form repair: one sweep through the dense and the pruned network, operation by operation.
+
+For every weighted operation in execution order, new weights W' = argmin sum |Y - W' U|^2 + ridge |W' - W|^2:
+``Y`` is the dense network's output of that operation (the rows that stay) and ``U`` the input that the
+pruned and already repaired network gives it (He et al. 2017, reconstruction step, on every operation). All
+chunks of samples wait at the operation while its sums are added up and solved; then they go on.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+
+import torch
+from torch import Tensor, nn
+
+from prunecli.assembly import all_tensors
+from prunecli.coupling.space import Space
+from prunecli.errors import first_line
+from prunecli.inputs import Inputs
+from prunecli.repair import mixing, rows
+from prunecli.repair.calls import Call
+from prunecli.repair.lockstep import Chunks, Forward
+from prunecli.repair.moments import Moments
+from prunecli.repair.places import Keep, kept_inputs, kept_outputs
+from prunecli.repair.ridge import Fit, fit
+from prunecli.repair.survey import Operation
+
+EXACT = 1e-6
+"""Relative error of an operation below which there is nothing to repair."""
+
+LEAST_SQUARES, MIXING = "least squares", "channel mixing"
+
+
+@dataclass(frozen=True)
+class Repaired:
+    """What was done to one operation. ``method``: ``least squares``, ``channel mixing``, or '' where it was
+    left, for ``reason``. ``before`` and ``after``: held-out error of its output as a share of its variance.
+    """
+
+    weight: str
+    method: str
+    reason: str | None = None
+    ridge: float | None = None
+    before: float | None = None
+    after: float | None = None
+
+
+@dataclass
+class _Pair:
+    """One chunk in both networks."""
+
+    dense: Forward
+    pruned: Forward
+    held: bool
+    at: tuple[Call, Call, Tensor] | None = None
+
+    def advance(self) -> bool:
+        self.at = None
+        there, here = self.dense.advance(), self.pruned.advance()
+        if there is None or here is None:
+            return False
+        self.at = (there[0], here[0], there[1])  # type: ignore[assignment]
+        return True
+
+    @property
+    def calls(self) -> tuple[Call, Call, Tensor]:
+        """The operation in the dense and in the pruned network, and its output in the dense one."""
+        if self.at is None:
+            raise RuntimeError("the two networks do not come to the same operations")
+        return self.at
+
+
+@dataclass
+class Sweep:
+    """``pruned`` is changed in place. ``most_columns``: the widest operation that is solved as a whole;
+    ``most_rows``: rows per chunk at most.
+    """
+
+    dense: nn.Module
+    pruned: nn.Module
+    space: Space
+    keep: Keep
+    operations: Sequence[Operation]
+    chunks: Chunks
+    most_columns: int = 2304
+    rows_per_column: int = 24
+    seed: int = 0
+    progress: Callable[[int], None] = lambda index: None
+    done: list[Repaired] = field(default_factory=list)
+
+    def run(self, samples: Sequence[Inputs], held: Sequence[bool]) -> list[Repaired]:
+        """Repair on ``samples`` (chunks), of which ``held`` choose the strength of the ridge."""
+        with torch.no_grad(), self._pairs(samples, held) as pairs:
+            for operation in self.operations:
+                alive = list(self.chunks.each(_Pair.advance, pairs))
+                if not all(alive):
+                    break
+                self.progress(operation.index)
+                if operation.kind != "norm":
+                    self.done.append(self._repair(operation, pairs))
+        return self.done
+
+    @contextmanager
+    def _pairs(self, samples: Sequence[Inputs], held: Sequence[bool]) -> Iterator[list[_Pair]]:
+        pairs = [
+            _Pair(Forward(self.dense, chunk, early=False), Forward(self.pruned, chunk, early=True), out)
+            for chunk, out in zip(samples, held, strict=True)
+        ]
+        try:
+            yield pairs
+        finally:
+            for pair in pairs:
+                pair.dense.close()
+                pair.pruned.close()
+
+    def _repair(self, operation: Operation, pairs: list[_Pair]) -> Repaired:
+        name = operation.name or f"operation {operation.index}"
+        there, here, _ = pairs[0].calls
+        if operation.reason is not None:
+            return Repaired(name, "", operation.reason)
+        if (there.kind, there.name) != (here.kind, here.name):
+            return Repaired(name, "", "the dense network computes something else there")
+        parameter = all_tensors(self.dense)[operation.name]
+        kept = kept_outputs(there, parameter, self.space, self.keep)
+        if kept is None or len(kept) != operation.outputs:
+            return Repaired(name, "", "its weight is a view that is not followed")
+        kept = kept.to(here.x.device)
+        if self._is_exact(pairs[0], kept):
+            return Repaired(name, "", "its output is that of the dense network already")
+        if operation.columns > self.most_columns:
+            return self._mix(operation, pairs, kept, name)
+        return self._solve(operation, pairs, kept, name)
+
+    def _is_exact(self, pair: _Pair, kept: Tensor) -> bool:
+        there, here, y = pair.calls
+        wanted = y.reshape(-1, y.shape[-1])[:, kept] if there.kind == "product" else y[:, kept]
+        found = computed(here)
+        return bool((wanted - found).norm() <= EXACT * wanted.norm())
+
+    def _solve(self, operation: Operation, pairs: list[_Pair], kept: Tensor, name: str) -> Repaired:
+        most = self._most_rows(operation, len(pairs))
+
+        def moments(numbered: tuple[int, _Pair]) -> tuple[bool, Moments]:
+            number, pair = numbered
+            _, here, y = pair.calls
+            positions = rows.picked(here, tuple(y.shape), most, self._seed(operation, number))
+            u = rows.inputs(here, positions)
+            return pair.held, Moments.of(u, rows.outputs(here, y, positions, kept, u.shape[0]))
+
+        train, held = _summed(self.chunks.each(moments, list(enumerate(pairs))))
+        here = pairs[0].calls[1]
+        groups = here.geometry.groups
+        weight = rows.as_matrix(here.kind, here.weight, groups).double()
+        bias = _bias(here, weight)
+        found = fit(train, held, weight, bias, operation.constant is not None)
+        if found is None:
+            return Repaired(name, "", "no change is better on held-out samples")
+        here.weight.copy_(rows.from_matrix(here.kind, found.weight, here.weight, groups))
+        self._shift(operation, (found.bias - bias).flatten())
+        return _told(name, LEAST_SQUARES, found)
+
+    def _mix(self, operation: Operation, pairs: list[_Pair], kept: Tensor, name: str) -> Repaired:
+        there, here, _ = pairs[0].calls
+        if here.geometry.groups != 1:
+            return Repaired(name, "", f"{operation.columns} inputs a group are too many for one solution")
+        inside = kept_inputs(there, all_tensors(self.dense)[operation.name], self.space, self.keep)
+        plan = None if inside is None else mixing.plan(there, here, inside.to(kept.device))
+        if plan is None:
+            return Repaired(name, "", f"{operation.columns} inputs are too many for one solution")
+        most = max(1, self.rows_per_column * plan.dense // len(pairs))
+
+        def moments(numbered: tuple[int, _Pair]) -> tuple[bool, Moments]:
+            number, pair = numbered
+            first, second, _ = pair.calls
+            return pair.held, plan.moments(first.x, second.x, most, self._seed(operation, number))
+
+        train, held = _summed(self.chunks.each(moments, list(enumerate(pairs))))
+        found = fit(train, held, plan.start, torch.zeros_like(train.y), operation.constant is not None)
+        if found is None:
+            return Repaired(name, "", "no change is better on held-out samples")
+        weight, shift = plan.mixed(there.weight, kept, found)
+        before = self._held_error(pairs, kept)
+        saved = here.weight.clone()
+        here.weight.copy_(weight.to(saved.dtype))
+        self._shift(operation, shift)
+        after = self._held_error(pairs, kept)
+        if after >= before:
+            here.weight.copy_(saved)
+            self._shift(operation, -shift)
+            return Repaired(name, "", "no change is better on held-out samples")
+        return Repaired(name, MIXING, None, found.ridge, before, after)
+
+    def _held_error(self, pairs: list[_Pair], kept: Tensor) -> float:
+        """Squared error of the outputs of held-out chunks, as a share of their variance."""
+
+        def sums(pair: _Pair) -> tuple[float, float]:
+            there, here, y = pair.calls
+            wanted = (
+                y.reshape(-1, y.shape[-1]) if there.kind == "product" else y.movedim(1, -1).flatten(0, -2)
+            )
+            wanted = wanted[:, kept].double()
+            found = computed(here)
+            found = found if there.kind == "product" else found.movedim(1, -1).flatten(0, -2)
+            return float((wanted - found).square().sum()), float((wanted - wanted.mean(0)).square().sum())
+
+        found = list(self.chunks.each(sums, [pair for pair in pairs if pair.held]))
+        return sum(error for error, _ in found) / max(sum(spread for _, spread in found), 1e-300)
+
+    def _shift(self, operation: Operation, change: Tensor) -> None:
+        """Add ``change`` to the output of ``operation``, where a constant can go."""
+        if operation.constant is not None:
+            place = operation.constant
+            flat = all_tensors(self.pruned)[place.name].detach().view(-1)
+            flat[place.start : place.stop] += place.sign * change.to(flat.dtype)
+
+    def _most_rows(self, operation: Operation, chunks: int) -> int:
+        return max(1, max(self.rows_per_column * operation.columns, 32768) // chunks)
+
+    def _seed(self, operation: Operation, chunk: int) -> int:
+        return (self.seed * 1_000_003 + operation.index) * 1_009 + chunk
+
+
+def computed(call: Call) -> Tensor:
+    """The output of ``call`` with the weights as they are now."""
+    if call.kind == "product":
+        plain = call.x @ call.weight
+        return plain if call.bias is None else plain + call.bias
+    geometry = call.geometry
+    return torch.convolution(
+        call.x, call.weight, call.bias, geometry.stride, geometry.padding, geometry.dilation,
+        call.kind == "transposed", geometry.output_padding, geometry.groups,
+    )  # fmt: skip
+
+
+def _bias(call: Call, matrix: Tensor) -> Tensor:
+    """``[G, O/G]``, zeros where the operation adds none."""
+    if call.bias is None:
+        return torch.zeros_like(matrix[..., 0])
+    return call.bias.double().reshape(matrix.shape[:2])
+
+
+def _summed(parts: Iterator[tuple[bool, Moments]]) -> tuple[Moments, Moments]:
+    """The moments of the chunks that are not held out, and of those that are."""
+    sums: dict[bool, Moments] = {}
+    for held, part in parts:
+        sums[held] = sums[held] + part if held in sums else part
+    return sums[False], sums[True]
+
+
+def _told(name: str, method: str, found: Fit) -> Repaired:
+    return Repaired(name, method, None, found.ridge, found.before, found.after)
+
+
+def failure(error: BaseException) -> str:
+    return first_line(error)
+
+
+Report = Mapping[str, Repaired]

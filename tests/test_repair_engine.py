@@ -1,0 +1,74 @@
+from __future__ import annotations
+
+import pytest
+import torch
+from torch import nn
+
+import prunecli
+from prunecli.assembly import all_tensors, rebuilt
+from prunecli.data import Batch, Samples
+from prunecli.errors import InputError
+from prunecli.inputs import Inputs
+from prunecli.repair import Budget, Repair
+from prunecli.repair.engine import BOTH, CUT, LEAST_SQUARES, STATISTICS
+
+CPU = torch.device("cpu")
+
+
+def net() -> nn.Module:
+    torch.manual_seed(0)
+    return nn.Sequential(
+        nn.Conv2d(3, 16, 3), nn.BatchNorm2d(16), nn.ReLU(), nn.Conv2d(16, 16, 3), nn.BatchNorm2d(16),
+        nn.ReLU(), nn.AdaptiveAvgPool2d(1), nn.Flatten(), nn.Linear(16, 5),
+    ).eval()  # fmt: skip
+
+
+def repair(dense: nn.Module, x: torch.Tensor, dtype: torch.dtype = torch.float32) -> Repair:
+    dense = dense.to(dtype)
+    result = prunecli.prune(
+        dense, example_inputs=x[:1].to(dtype), ratio=0.5, tolerance=0.9, repair="none", scheme="local"
+    )
+    samples = Samples((Batch(Inputs((x,))),), "x")
+    return Repair(dense, result.model, result.space, result.plan.keep, samples, CPU, Budget(len(x)))
+
+
+def test_the_nearest_candidate_is_taken_and_nothing_else_is_touched() -> None:
+    work = repair(net(), torch.randn(64, 3, 8, 8))
+    before = [{n: t.clone() for n, t in all_tensors(m).items()} for m in (work.dense, work.pruned)]
+    found = work.run("lstsq")
+    assert set(found.errors) == {CUT, STATISTICS, LEAST_SQUARES, BOTH}
+    assert found.errors[found.chosen] == min(found.errors.values()) < 0.7 * found.errors[CUT]
+    assert found.samples == 64
+    for module, tensors in zip((work.dense, work.pruned), before, strict=True):
+        assert all(torch.equal(tensor, tensors[name]) for name, tensor in all_tensors(module).items())
+    x = torch.randn(64, 3, 8, 8)
+    with torch.no_grad():
+        wanted, cut, better = (m(x) for m in (work.dense, work.pruned, rebuilt(work.pruned, found.tensors)))
+    assert float((better - wanted).norm()) < 0.7 * float((cut - wanted).norm())
+
+
+def test_statistics_alone() -> None:
+    found = repair(net(), torch.randn(64, 3, 8, 8)).run("bn")
+    assert set(found.errors) == {CUT, STATISTICS}
+    assert found.operations == ()
+
+
+def test_half_precision_comes_out_in_half_precision() -> None:
+    found = repair(net(), torch.randn(64, 3, 8, 8), torch.bfloat16).run("lstsq")
+    assert found.chosen != CUT
+    assert {t.dtype for t in found.tensors.values() if t.is_floating_point()} == {torch.bfloat16}
+
+
+def test_outputs_that_are_not_numbers_are_refused() -> None:
+    class Broken(nn.Module):
+        def __init__(self) -> None:
+            super().__init__()
+            self.inner = net()
+
+        def forward(self, x: torch.Tensor) -> torch.Tensor:
+            scores = self.inner(x)
+            return scores if x.shape[0] == 1 else scores.clamp(max=-1).sqrt()
+
+    work = repair(Broken().eval(), torch.zeros(64, 3, 8, 8))
+    with pytest.raises(InputError, match="NaN on the calibration inputs"):
+        work.run("lstsq")

@@ -1,0 +1,274 @@
+"""The sweep against ``torch.linalg.lstsq`` in float64 on activations that hooks stored, with a design matrix
+that knows no patches: its columns are what the layer itself makes of every weight alone.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import pytest
+import torch
+from torch import Tensor, nn
+
+import prunecli
+from prunecli.assembly import all_tensors, rebuilt
+from prunecli.coupling.axes import kept_indices
+from prunecli.inputs import Inputs
+from prunecli.repair.lockstep import one_thread_each
+from prunecli.repair.survey import survey
+from prunecli.repair.sweep import LEAST_SQUARES, MIXING, Repaired, Sweep
+
+CPU = torch.device("cpu")
+
+
+def convolutions() -> nn.Module:
+    """Strides, borders, dilation, groups, transposed with and without; constants in biases and norms."""
+    return nn.Sequential(
+        nn.Conv2d(3, 12, 3, stride=2, padding=1), nn.ReLU(),
+        nn.Conv2d(12, 8, 3, padding=2, dilation=2, bias=False), nn.BatchNorm2d(8), nn.ReLU(),
+        nn.Conv2d(8, 12, 3, padding=(0, 1), groups=2), nn.Tanh(),
+        nn.Conv2d(12, 12, 3, padding=1, groups=12, bias=False), nn.BatchNorm2d(12), nn.ReLU(),
+        nn.ConvTranspose2d(12, 8, 3, stride=2, padding=1, output_padding=1), nn.ReLU(),
+        nn.ConvTranspose2d(8, 6, (2, 3), groups=2, dilation=2, bias=False), nn.ReLU(),
+        nn.AdaptiveAvgPool2d(2), nn.Flatten(), nn.Linear(24, 10), nn.ReLU(), nn.Linear(10, 5, bias=False),
+    )  # fmt: skip
+
+
+@dataclass(frozen=True)
+class Swept:
+    dense: nn.Module
+    cut: nn.Module
+    repaired: nn.Module
+    result: prunecli.Result
+    samples: list[Tensor]
+    done: dict[str, Repaired]
+
+
+def sweep(net: nn.Module, samples: Tensor, chunk: int, **options: int) -> Swept:
+    torch.manual_seed(1)
+    for parameter in net.parameters():
+        nn.init.normal_(parameter, std=0.4)
+    for layer in net.modules():
+        if isinstance(layer, nn.BatchNorm2d):
+            nn.init.uniform_(layer.running_mean, -0.5, 0.5)
+            nn.init.uniform_(layer.running_var, 0.5, 1.5)
+    net = net.double().eval().requires_grad_(False)
+    result = prunecli.prune(
+        net, example_inputs=samples[:1], ratio=0.4, scheme="local", tolerance=0.9, repair="none"
+    )
+    tensors = {name: tensor.detach().clone() for name, tensor in all_tensors(result.model).items()}
+    small = rebuilt(result.model, tensors).requires_grad_(False)
+    chunks = [Inputs((part,)) for part in samples.split(chunk)]
+    with one_thread_each(CPU) as parallel:
+        operations = survey(small, chunks[0]).operations
+        sweeping = Sweep(net, small, result.space, result.plan.keep, operations, parallel, **options)
+        done = sweeping.run(chunks, [index % 4 == 3 for index in range(len(chunks))])
+    rows = {row.weight: row for row in done}
+    return Swept(net, result.model, small, result, list(samples.split(chunk)), rows)
+
+
+def seen(net: nn.Module, layer: str, samples: Sequence[Tensor]) -> tuple[Tensor, Tensor]:
+    """What goes into ``layer`` and comes out, for all samples."""
+    found: list[tuple[Tensor, Tensor]] = []
+    handle = net.get_submodule(layer).register_forward_hook(
+        lambda _, given, out: found.append((given[0].detach(), out.detach()))
+    )
+    with torch.no_grad():
+        for part in samples:
+            net(part)
+    handle.remove()
+    return torch.cat([x for x, _ in found]), torch.cat([y for _, y in found])
+
+
+def columns(layer: nn.Module, x: Tensor) -> list[tuple[int, Tensor]]:
+    """For every weight of ``layer`` alone: the output channel that it moves, and that channel's values."""
+    weight = layer.weight
+    assert isinstance(weight, Tensor)
+    kept, found = weight.detach().clone(), []
+    bias, layer.bias = layer.bias, None
+    for index in range(weight.numel()):
+        with torch.no_grad():
+            weight.zero_()
+            weight.view(-1)[index] = 1.0
+            out = layer(x).movedim(1, -1).flatten(0, -2)
+            moved = layer(torch.ones_like(x[:1])).movedim(1, -1).flatten(0, -2)
+        channel = int(moved.abs().sum(0).argmax())
+        found.append((channel, out[:, channel]))
+    layer.bias = bias
+    with torch.no_grad():
+        weight.copy_(kept)
+    return found
+
+
+def by_lstsq(
+    layer: nn.Module, before: Tensor, x: Tensor, y: Tensor, strength: float, constant: bool
+) -> Tensor:
+    """The solution for every output channel alone, by an augmented least-squares problem."""
+    parts = columns(layer, x)
+    solved = before.detach().clone().flatten()
+    for channel in range(y.shape[1]):
+        places = [i for i, (owner, _) in enumerate(parts) if owner == channel]
+        design = torch.stack([parts[i][1] for i in places], 1)
+        target = y.movedim(1, -1).reshape(-1, y.shape[1])[:, channel]
+        if constant:
+            design, target = design - design.mean(0), target - target.mean()
+        elif layer.bias is not None:
+            target = target - layer.bias[channel].detach()
+        ridge = strength * design.square().sum() / len(places)
+        root = ridge.sqrt() * torch.eye(len(places), dtype=torch.float64)
+        start = before.flatten()[places]
+        rows = torch.cat([design, root])
+        wanted = torch.cat([target, root @ start])
+        solved[places] = torch.linalg.lstsq(rows, wanted[:, None]).solution[:, 0]
+    return solved.view_as(before)
+
+
+def test_every_kind_of_convolution_equals_lstsq_on_stored_activations() -> None:
+    torch.manual_seed(0)
+    found = sweep(convolutions(), torch.randn(32, 3, 12, 12, dtype=torch.float64), 4)
+    keep, space = found.result.plan.keep, found.result.space
+    checked = 0
+    for name, row in found.done.items():
+        layer = name.removesuffix(".weight")
+        module = found.repaired.get_submodule(layer)
+        if row.method == "":
+            continue
+        assert row.method == LEAST_SQUARES
+        assert row.ridge is not None
+        x, _ = seen(found.repaired, layer, found.samples)
+        _, y = seen(found.dense, layer, found.samples)
+        dim = 1 if isinstance(module, nn.ConvTranspose2d) else 0
+        kept = kept_indices(space.axes[name][dim], space.sizes, keep)
+        if isinstance(module, nn.ConvTranspose2d) and module.groups > 1:
+            kept = torch.cat([kept + group * 3 for group in range(module.groups)])
+        after = found.repaired.get_parameter(name)
+        constant = module.bias is not None or layer in ("2", "7")
+        before = found.cut.get_parameter(name)
+        wanted = by_lstsq(module, before, x, y[:, kept], row.ridge, constant)
+        scale = float(wanted.abs().max())
+        assert float((after - wanted).abs().max()) < 1e-6 * scale, name
+        if constant and module.bias is not None:
+            _, now = seen(found.repaired, layer, found.samples)
+            rest = (y[:, kept] - now).movedim(1, -1).reshape(-1, len(kept)).mean(0)
+            assert float(rest.abs().max()) < 1e-9 * float(y.abs().max())
+        checked += 1
+    assert checked >= 6
+
+
+def test_the_output_comes_nearer_to_the_dense_one() -> None:
+    torch.manual_seed(0)
+    samples = torch.randn(48, 3, 12, 12, dtype=torch.float64)
+    found = sweep(convolutions(), samples[:32], 4)
+    with torch.no_grad():
+        wanted, cut, repaired = (net(samples[32:]) for net in (found.dense, found.cut, found.repaired))
+    assert float((repaired - wanted).norm()) < 0.7 * float((cut - wanted).norm())
+
+
+class Wide(nn.Module):
+    """A product over a flattened image, a convolution: both wider than the limit that the test sets."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.first = nn.Conv2d(3, 10, 3, padding=1)
+        self.wide = nn.Conv2d(10, 8, 3, padding=1)
+        self.flat = nn.Linear(8 * 16, 12)
+        self.head = nn.Linear(12, 4)
+
+    def forward(self, x: Tensor) -> Tensor:
+        h = self.wide(self.first(x).relu()).relu()
+        return self.head(self.flat(nn.functional.adaptive_avg_pool2d(h, 4).flatten(1)).relu())
+
+
+def test_wide_operations_mix_channels_and_are_no_worse() -> None:
+    torch.manual_seed(0)
+    found = sweep(Wide(), torch.randn(48, 3, 8, 8, dtype=torch.float64), 4, most_columns=40)
+    assert found.done["wide.weight"].method == MIXING
+    for row in (found.done["wide.weight"], found.done["flat.weight"]):
+        assert row.method == MIXING
+        assert row.before is not None
+        assert row.after is not None
+        assert row.after < row.before
+    assert found.done["head.weight"].method == LEAST_SQUARES
+
+
+class Twice(nn.Module):
+    """One weight used at two places, and one that is an embedding table too."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.first, self.shared, self.last = nn.Linear(6, 12), nn.Linear(12, 12), nn.Linear(12, 3)
+
+    def forward(self, x: Tensor) -> Tensor:
+        return self.last(self.shared(self.shared(self.first(x).relu()).relu()))
+
+
+def test_what_cannot_be_repaired_is_named_and_left() -> None:
+    torch.manual_seed(0)
+    found = sweep(Twice(), torch.randn(40, 6, dtype=torch.float64), 5)
+    rows = found.done
+    assert rows["shared.weight"].reason == "its weight is used 2 times in one run"
+    assert torch.equal(found.repaired.shared.weight, found.cut.shared.weight)
+    assert rows["first.weight"].reason == "its output is that of the dense network already"
+    assert rows["last.weight"].method == LEAST_SQUARES
+
+
+def test_heads_of_attention_and_packed_projections() -> None:
+    class Attention(nn.Module):
+        def __init__(self) -> None:
+            super().__init__()
+            self.stem = nn.Linear(5, 24)
+            self.attention = nn.MultiheadAttention(24, 4, batch_first=True)
+            self.mlp = nn.Sequential(nn.LayerNorm(24), nn.Linear(24, 40), nn.GELU(), nn.Linear(40, 24))
+            self.head = nn.Linear(24, 3)
+
+        def forward(self, x: Tensor) -> Tensor:
+            h = self.stem(x)
+            h = h + self.attention(h, h, h, need_weights=False)[0]
+            return self.head((h + self.mlp(h)).mean(1))
+
+    torch.manual_seed(0)
+    found = sweep(Attention(), torch.randn(64, 6, 5, dtype=torch.float64), 8)
+    assert found.done["attention.in_proj_weight"].method == LEAST_SQUARES
+    with torch.no_grad():
+        x = torch.randn(16, 6, 5, dtype=torch.float64)
+        wanted, cut, repaired = (net(x) for net in (found.dense, found.cut, found.repaired))
+    assert float((repaired - wanted).norm()) < 0.8 * float((cut - wanted).norm())
+
+
+def test_a_cut_that_changes_nothing_is_left_alone() -> None:
+    """Units whose weights are zero already: the first operation after them is exact as cut."""
+    torch.manual_seed(0)
+    net = nn.Sequential(nn.Linear(4, 8), nn.ReLU(), nn.Linear(8, 3)).double()
+    x = torch.randn(16, 4, dtype=torch.float64)
+    with torch.no_grad():
+        net[0].weight[4:], net[0].bias[4:], net[2].weight[:, 4:] = 0, 0, 0
+    result = prunecli.prune(net, example_inputs=x[:1], ratio=0.5, repair="none")
+    chunks = [Inputs((part,)) for part in x.split(2)]
+    small = rebuilt(result.model, {n: t.detach().clone() for n, t in all_tensors(result.model).items()})
+    small.requires_grad_(False)
+    with one_thread_each(CPU) as parallel:
+        sweeping = Sweep(
+            net, small, result.space, result.plan.keep, survey(small, chunks[0]).operations, parallel
+        )
+        rows = sweeping.run(chunks, [False, True] * 4)
+    assert {row.reason for row in rows} == {"its output is that of the dense network already"}
+    assert torch.equal(small[2].weight, result.model[2].weight)
+
+
+@pytest.mark.parametrize("threads", [1, 2])
+def test_the_same_bits_with_any_number_of_threads(threads: int) -> None:
+    before = torch.get_num_threads()
+    torch.set_num_threads(threads)
+    try:
+        torch.manual_seed(0)
+        found = sweep(convolutions(), torch.randn(32, 3, 12, 12, dtype=torch.float64), 4)
+        assert torch.get_num_threads() == threads
+    finally:
+        torch.set_num_threads(before)
+    bits = torch.cat([p.detach().flatten() for p in found.repaired.parameters()])
+    _BITS.setdefault("first", bits)
+    assert torch.equal(bits, _BITS["first"])
+
+
+_BITS: dict[str, Tensor] = {}
