@@ -17,7 +17,7 @@ from prunecli.errors import InputError, first_line
 from prunecli.proofs import FORWARD_ERRORS
 from prunecli.quality import measure
 from prunecli.repair import Budget, Method, Outcome, Repair
-from prunecli.report.figures import DataFacts, OperationRow, Quality, RepairFacts
+from prunecli.report.figures import DataFacts, Quality, RepairFacts
 
 SAMPLES, NOISE_SAMPLES = 512, 32
 NOISE_SECONDS = 60.0
@@ -123,12 +123,8 @@ def _attempted(work: Repair, method: Method, on_noise: bool) -> Outcome:
 
 
 def _facts(asked: Mend, samples: Samples, outcome: Outcome) -> RepairFacts:
-    rows = tuple(
-        OperationRow(op.weight, op.method, op.reason, op.ridge, op.before, op.after)
-        for op in outcome.operations
-    )
     data = DataFacts(shown(samples.origin), outcome.samples, samples.labelled)
-    return RepairFacts(asked.method, outcome.chosen, data, dict(outcome.errors), rows)
+    return RepairFacts(asked.method, outcome.chosen, data, dict(outcome.errors), outcome.operations)
 
 
 def _quality(

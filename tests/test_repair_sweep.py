@@ -17,7 +17,8 @@ from prunecli.coupling.axes import kept_indices
 from prunecli.inputs import Inputs
 from prunecli.repair.lockstep import one_thread_each
 from prunecli.repair.survey import survey
-from prunecli.repair.sweep import LEAST_SQUARES, MIXING, Repaired, Sweep
+from prunecli.repair.sweep import LEAST_SQUARES, MIXING, Sweep
+from prunecli.report.figures import OperationRow
 
 CPU = torch.device("cpu")
 
@@ -42,7 +43,7 @@ class Swept:
     repaired: nn.Module
     result: prunecli.Result
     samples: list[Tensor]
-    done: dict[str, Repaired]
+    done: dict[str, OperationRow]
 
 
 def sweep(net: nn.Module, samples: Tensor, chunk: int, **options: int) -> Swept:

@@ -2,6 +2,5 @@
 
 from prunecli.repair.budget import Budget
 from prunecli.repair.engine import Method, Outcome, Repair
-from prunecli.repair.sweep import Repaired
 
-__all__ = ["Budget", "Method", "Outcome", "Repair", "Repaired"]
+__all__ = ["Budget", "Method", "Outcome", "Repair"]

@@ -26,7 +26,8 @@ from prunecli.repair.lockstep import Chunks, one_thread_each
 from prunecli.repair.places import Keep
 from prunecli.repair.statistics import recalibrate
 from prunecli.repair.survey import Survey, survey
-from prunecli.repair.sweep import Repaired, Sweep
+from prunecli.repair.sweep import Sweep
+from prunecli.report.figures import OperationRow
 
 Method = Literal["lstsq", "bn"]
 CUT, STATISTICS, LEAST_SQUARES, BOTH = "none", "bn", "lstsq", "lstsq + bn"
@@ -45,7 +46,7 @@ class Outcome:
     tensors: Mapping[str, Tensor]
     chosen: str
     errors: Mapping[str, float]
-    operations: tuple[Repaired, ...]
+    operations: tuple[OperationRow, ...]
     samples: int
     notes: tuple[str, ...] = ()
 
@@ -114,7 +115,7 @@ class Repair:
         work: Plan,
         fitted: Sequence[Inputs],
         chunks: Chunks,
-    ) -> tuple[dict[str, nn.Module], list[Repaired]]:
+    ) -> tuple[dict[str, nn.Module], list[OperationRow]]:
         candidates, done = {CUT: cut}, []
         has_norms = any(op.kind == "norm" for op in found.operations)
         if has_norms:

@@ -8,7 +8,7 @@ chunks of samples wait at the operation while its sums are added up and solved; 
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 
@@ -17,7 +17,6 @@ from torch import Tensor, nn
 
 from prunecli.assembly import all_tensors
 from prunecli.coupling.space import Space
-from prunecli.errors import first_line
 from prunecli.inputs import Inputs
 from prunecli.repair import mixing, rows
 from prunecli.repair.calls import Call
@@ -26,25 +25,12 @@ from prunecli.repair.moments import Moments
 from prunecli.repair.places import Keep, kept_inputs, kept_outputs
 from prunecli.repair.ridge import Fit, fit
 from prunecli.repair.survey import Operation
+from prunecli.report.figures import OperationRow
 
 EXACT = 1e-6
 """Relative error of an operation below which there is nothing to repair."""
 
 LEAST_SQUARES, MIXING = "least squares", "channel mixing"
-
-
-@dataclass(frozen=True)
-class Repaired:
-    """What was done to one operation. ``method``: ``least squares``, ``channel mixing``, or '' where it was
-    left, for ``reason``. ``before`` and ``after``: held-out error of its output as a share of its variance.
-    """
-
-    weight: str
-    method: str
-    reason: str | None = None
-    ridge: float | None = None
-    before: float | None = None
-    after: float | None = None
 
 
 @dataclass
@@ -88,9 +74,9 @@ class Sweep:
     rows_per_column: int = 24
     seed: int = 0
     progress: Callable[[int], None] = lambda index: None
-    done: list[Repaired] = field(default_factory=list)
+    done: list[OperationRow] = field(default_factory=list)
 
-    def run(self, samples: Sequence[Inputs], held: Sequence[bool]) -> list[Repaired]:
+    def run(self, samples: Sequence[Inputs], held: Sequence[bool]) -> list[OperationRow]:
         """Repair on ``samples`` (chunks), of which ``held`` choose the strength of the ridge."""
         with torch.no_grad(), self._pairs(samples, held) as pairs:
             for operation in self.operations:
@@ -115,20 +101,20 @@ class Sweep:
                 pair.dense.close()
                 pair.pruned.close()
 
-    def _repair(self, operation: Operation, pairs: list[_Pair]) -> Repaired:
+    def _repair(self, operation: Operation, pairs: list[_Pair]) -> OperationRow:
         name = operation.name or f"operation {operation.index}"
         there, here, _ = pairs[0].calls
         if operation.reason is not None:
-            return Repaired(name, "", operation.reason)
+            return OperationRow(name, "", operation.reason)
         if (there.kind, there.name) != (here.kind, here.name):
-            return Repaired(name, "", "the dense network computes something else there")
+            return OperationRow(name, "", "the dense network computes something else there")
         parameter = all_tensors(self.dense)[operation.name]
         kept = kept_outputs(there, parameter, self.space, self.keep)
         if kept is None or len(kept) != operation.outputs:
-            return Repaired(name, "", "its weight is a view that is not followed")
+            return OperationRow(name, "", "its weight is a view that is not followed")
         kept = kept.to(here.x.device)
         if self._is_exact(pairs[0], kept):
-            return Repaired(name, "", "its output is that of the dense network already")
+            return OperationRow(name, "", "its output is that of the dense network already")
         if operation.columns > self.most_columns:
             return self._mix(operation, pairs, kept, name)
         return self._solve(operation, pairs, kept, name)
@@ -139,7 +125,7 @@ class Sweep:
         found = computed(here)
         return bool((wanted - found).norm() <= EXACT * wanted.norm())
 
-    def _solve(self, operation: Operation, pairs: list[_Pair], kept: Tensor, name: str) -> Repaired:
+    def _solve(self, operation: Operation, pairs: list[_Pair], kept: Tensor, name: str) -> OperationRow:
         most = self._most_rows(operation, len(pairs))
 
         def moments(numbered: tuple[int, _Pair]) -> tuple[bool, Moments]:
@@ -156,19 +142,19 @@ class Sweep:
         bias = _bias(here, weight)
         found = fit(train, held, weight, bias, operation.constant is not None)
         if found is None:
-            return Repaired(name, "", "no change is better on held-out samples")
+            return OperationRow(name, "", "no change is better on held-out samples")
         here.weight.copy_(rows.from_matrix(here.kind, found.weight, here.weight, groups))
         self._shift(operation, (found.bias - bias).flatten())
         return _told(name, LEAST_SQUARES, found)
 
-    def _mix(self, operation: Operation, pairs: list[_Pair], kept: Tensor, name: str) -> Repaired:
+    def _mix(self, operation: Operation, pairs: list[_Pair], kept: Tensor, name: str) -> OperationRow:
         there, here, _ = pairs[0].calls
         if here.geometry.groups != 1:
-            return Repaired(name, "", f"{operation.columns} inputs a group are too many for one solution")
+            return OperationRow(name, "", f"{operation.columns} inputs a group are too many for one solution")
         inside = kept_inputs(there, all_tensors(self.dense)[operation.name], self.space, self.keep)
         plan = None if inside is None else mixing.plan(there, here, inside.to(kept.device))
         if plan is None:
-            return Repaired(name, "", f"{operation.columns} inputs are too many for one solution")
+            return OperationRow(name, "", f"{operation.columns} inputs are too many for one solution")
         most = max(1, self.rows_per_column * plan.dense // len(pairs))
 
         def moments(numbered: tuple[int, _Pair]) -> tuple[bool, Moments]:
@@ -179,7 +165,7 @@ class Sweep:
         train, held = _summed(self.chunks.each(moments, list(enumerate(pairs))))
         found = fit(train, held, plan.start, torch.zeros_like(train.y), operation.constant is not None)
         if found is None:
-            return Repaired(name, "", "no change is better on held-out samples")
+            return OperationRow(name, "", "no change is better on held-out samples")
         weight, shift = plan.mixed(there.weight, kept, found)
         before = self._held_error(pairs, kept)
         saved = here.weight.clone()
@@ -189,8 +175,8 @@ class Sweep:
         if after >= before:
             here.weight.copy_(saved)
             self._shift(operation, -shift)
-            return Repaired(name, "", "no change is better on held-out samples")
-        return Repaired(name, MIXING, None, found.ridge, before, after)
+            return OperationRow(name, "", "no change is better on held-out samples")
+        return OperationRow(name, MIXING, None, found.ridge, before, after)
 
     def _held_error(self, pairs: list[_Pair], kept: Tensor) -> float:
         """Squared error of the outputs of held-out chunks, as a share of their variance."""
@@ -249,12 +235,5 @@ def _summed(parts: Iterator[tuple[bool, Moments]]) -> tuple[Moments, Moments]:
     return sums[False], sums[True]
 
 
-def _told(name: str, method: str, found: Fit) -> Repaired:
-    return Repaired(name, method, None, found.ridge, found.before, found.after)
-
-
-def failure(error: BaseException) -> str:
-    return first_line(error)
-
-
-Report = Mapping[str, Repaired]
+def _told(name: str, method: str, found: Fit) -> OperationRow:
+    return OperationRow(name, method, None, found.ridge, found.before, found.after)
