@@ -17,6 +17,7 @@ from prunecli.errors import InputError, first_line
 from prunecli.proofs import FORWARD_ERRORS
 from prunecli.quality import measure
 from prunecli.repair import Budget, Method, Outcome, Repair
+from prunecli.repair.remembered import level
 from prunecli.report.figures import DataFacts, Quality, RepairFacts
 
 SAMPLES, NOISE_SAMPLES = 512, 32
@@ -92,7 +93,7 @@ def mend(
     """Repair ``cut`` (which is not changed) and measure it. Raises ``InputError`` for data that cannot be
     used.
     """
-    samples = asked.opened(specs)
+    samples = _calibration(asked, dense, specs)
     limit = asked.seconds if asked.seconds is not None else (NOISE_SECONDS if asked.on_noise else None)
     budget = Budget(len(samples), asked.memory, limit)
     work = Repair(dense, cut, space, keep, samples, device, budget, asked.seed, progress)
@@ -107,6 +108,20 @@ def mend(
         asked, dense, cut, rebuilt(cut, {**outcome.tensors}) if outcome.tensors else cut, specs
     )
     return Mended(outcome.tensors, facts, quality, tuple(notes))
+
+
+def _calibration(asked: Mend, dense: nn.Module, specs: Sequence[InputSpec]) -> Samples:
+    """What was asked for; noise as strong and as bright as the network's first norm remembers."""
+    samples = asked.opened(specs)
+    if not asked.on_noise:
+        return samples
+    first = next(iter(samples.chunks(8))).inputs
+    try:
+        with torch.no_grad():
+            found = level(dense, first)
+    except FORWARD_ERRORS:
+        return samples
+    return samples if found is None else found.of(samples)
 
 
 def _attempted(work: Repair, method: Method, on_noise: bool) -> Outcome:
