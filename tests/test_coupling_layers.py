@@ -14,10 +14,12 @@ from tracing import (
     example,
     free,
     group_of,
+    half,
     patches,
     reason,
     slots,
     space_of,
+    subject,
 )  # fmt: skip
 
 from prunecli.coupling import trace
@@ -208,3 +210,21 @@ def test_convolutions_over_an_image_of_one_sample() -> None:
     """Without a batch dimension the channels come first."""
     net = nn.Sequential(nn.Conv2d(3, 8, 1), nn.Conv2d(8, 2, 1))
     assert free(check(net, 3, 4, 4)) == {"0": 8}
+
+
+def test_a_norm_of_nothing_still_ties_its_channels() -> None:
+    """A detector without boxes: torch then takes the first weight alone. The cut network runs on boxes."""
+
+    def forward(m: Net, x: Tensor) -> Tensor:
+        chosen = x[x.flatten(1).sum(1) > m.least]
+        return m.out(m.norm(m.stem(chosen)).relu()).sum()
+
+    net = Net(
+        forward, stem=nn.Conv2d(3, 6, 1), norm=nn.BatchNorm2d(6), out=nn.Conv2d(6, 2, 1), least=1e9,
+    ).eval()  # fmt: skip
+    space = trace(net, (example(2, 3, 4, 4),))
+    assert slots(group_of(space, "stem.weight")) >= {("norm.weight", 0), ("norm.bias", 0)}
+    net.least = -1e9
+    check_on(net, example(2, 3, 4, 4))
+    case = subject(net, space, example(2, 3, 4, 4))
+    assert case.error(case.keeps_values(half(space))) < 1e-9

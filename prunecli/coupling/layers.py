@@ -50,6 +50,25 @@ def layer_norm(recording: Recording, func: Any, args: tuple[Any, ...], kwargs: d
     return result
 
 
+@register_adapter(F.batch_norm)
+def batch_norm(recording: Recording, func: Any, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
+    """Of an empty input (a detector without boxes) torch looks at the first weight alone, and no operator
+    sees that the channels are those of the parameters.
+    """
+    given = named("input running_mean running_var weight bias", args, kwargs)
+    x = given["input"]
+    if x.numel() or x.dim() < 2:
+        return func(*args, **kwargs)
+    (result,) = unwatched(recording, func, args, kwargs, [x.shape])
+    axes = recording.axes(x)
+    for name in ("running_mean", "running_var", "weight", "bias"):
+        if isinstance(given.get(name), Tensor):
+            recording.algebra.unify(axes[1], recording.axes(given[name])[0])
+            recording.role(given[name], "norm")
+    recording.set_axes(result, [normal(node) for node in axes])
+    return result
+
+
 @register_adapter(F.rms_norm, torch.rms_norm)
 def rms_norm(recording: Recording, func: Any, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
     """The mean square of the last dimensions; fvcore does not count it."""
@@ -92,7 +111,7 @@ def group_norm(recording: Recording, func: Any, args: tuple[Any, ...], kwargs: d
     return result
 
 
-@register_adapter(F.batch_norm, torch.batch_norm, F.embedding, torch.embedding)
+@register_adapter(torch.batch_norm, F.embedding, torch.embedding)
 def passes(recording: Recording, func: Any, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
     return func(*args, **kwargs)
 
