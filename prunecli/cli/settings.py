@@ -122,13 +122,12 @@ class Repair:
 
     @property
     def bytes(self) -> int:
-        """``memory`` as a number. Raises ``UsageError`` for what is no size."""
-        number, unit = re.fullmatch(r"\s*([\d.]*)\s*(.*?)\s*", self.memory).groups()  # type: ignore[union-attr]
-        power = {"": 3, "k": 1, "m": 2, "g": 3, "t": 4}.get(unit.lower().removesuffix("ib").removesuffix("b"))
-        try:
-            return int(float(number) * 1024**power)  # type: ignore[operator]
-        except (TypeError, ValueError, OverflowError):
-            raise UsageError(f"--memory {self.memory} is not a size", "like --memory 4GB or 500MB") from None
+        """``memory`` as a number, in GB where no unit is named. Raises ``UsageError`` for what is no size."""
+        found = re.fullmatch(r"\s*(\d*\.?\d+)\s*(b?|[kmgt](?:i?b)?)\s*", self.memory.lower())
+        if found is None:
+            raise UsageError(f"--memory {self.memory} is not a size", "like --memory 4GB or 500MB")
+        power = {"b": 0, "k": 1, "m": 2, "g": 3, "t": 4}[found[2][:1] or "g"]
+        return int(float(found[1]) * 1024**power)
 
     def check(self) -> None:
         """Raise ``UsageError`` for the first that is no method, source, number or size."""

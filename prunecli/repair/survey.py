@@ -42,9 +42,9 @@ class Constant:
 class Operation:
     """One weighted operation of ``forward``, the ``index``-th that the network comes to.
 
-    ``name``: its parameter, of which the elements from ``start`` (``[in, out]`` order if ``flipped``, else
-    ``[out, in]``). ``rows`` (output positions), ``columns`` (inputs of one output) and ``outputs`` are
-    those of one run; ``reason``: why it is left as it was cut.
+    ``name``: its parameter, of which ``shape``, ``stride`` and ``start`` say what it multiplies by. ``rows``
+    (output positions), ``columns`` (inputs of one output) and ``outputs`` are those of one run; ``reason``:
+    why it is left as it was cut.
     """
 
     index: int
