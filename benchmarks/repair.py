@@ -20,7 +20,7 @@ from time import perf_counter
 from typing import Any
 
 import torch
-from repair_train import ARCH, Recipe, accuracy, pictures, train
+from repair_train import ARCH, TRANSFORM, Recipe, accuracy, pictures, train
 from torch import nn
 
 import prunecli
@@ -93,7 +93,7 @@ def one(
     *head, method, images = key
     if method == "none":
         return Cell(*head, method, None, right(cut.model, test), "none", None, 0.0)  # type: ignore[arg-type]
-    data = {"data": f"torchvision:FashionMNIST:{folder}", "samples": images} if images else {}
+    data = {"data": f"torchvision:FashionMNIST:{folder}", "transform": TRANSFORM, "samples": images} if images else {}
     began = perf_counter()
     result = prunecli.prune(checkpoint, **NETWORK, plan=cut.plan, repair=method, **data)  # type: ignore[arg-type]
     took = result.report.timings.get("repair", perf_counter() - began)
@@ -200,7 +200,7 @@ def main() -> None:
 
 
 def dense_accuracy(checkpoint: Path, folder: Path) -> float:
-    found = prunecli.evaluate(checkpoint, data=f"torchvision:FashionMNIST:{folder}", **NETWORK)
+    found = prunecli.evaluate(checkpoint, data=f"torchvision:FashionMNIST:{folder}", transform=TRANSFORM, **NETWORK)
     return found.quality.top1 or 0.0
 
 

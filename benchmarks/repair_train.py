@@ -1,6 +1,6 @@
 """The dense network of ``benchmarks/repair.py``: a ResNet-20 for grey 28 x 28 pictures of Fashion-MNIST.
 
-It sees what ``--data torchvision:FashionMNIST:DIR`` feeds it later: values from 0 to 1, not normalised.
+It sees what ``--data torchvision:FashionMNIST:DIR --transform fashion-mnist`` feeds it later.
 """
 
 from __future__ import annotations
@@ -14,10 +14,12 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
+from prunecli.data.presets import PRESETS
 from prunecli.data.sets import read_idx
 from prunecli.networks.cifar import REGISTRY
 
 ARCH = "cifar:resnet20"
+TRANSFORM = "fashion-mnist"
 SHIFT = 2
 """Pixels by which pictures are moved at most, each way."""
 
@@ -32,10 +34,12 @@ class Recipe:
 
 
 def pictures(folder: Path, part: str) -> tuple[Tensor, Tensor]:
-    """``[N, 1, 28, 28]`` from 0 to 1, and labels; ``part`` is ``train`` or ``t10k``."""
+    """``[N, 1, 28, 28]`` of mean 0 and variance 1, and labels; ``part`` is ``train`` or ``t10k``."""
     images = read_idx(folder / f"{part}-images-idx3-ubyte.gz", 3)
     labels = read_idx(folder / f"{part}-labels-idx1-ubyte.gz", 1)
-    return torch.tensor(images).unsqueeze(1).float() / 255, torch.tensor(labels).long()
+    (mean,), (deviation,) = PRESETS[TRANSFORM].mean, PRESETS[TRANSFORM].deviation
+    pixels = torch.tensor(images).unsqueeze(1).float() / 255
+    return (pixels - mean) / deviation, torch.tensor(labels).long()
 
 
 def resnet20() -> nn.Module:
@@ -47,7 +51,7 @@ def moved(images: Tensor, generator: torch.Generator) -> Tensor:
     count, _, height, width = images.shape
     mirrored = torch.rand(count, generator=generator) < 0.5
     images = torch.where(mirrored.view(-1, 1, 1, 1), images.flip(3), images)
-    padded = functional.pad(images, [SHIFT] * 4)
+    padded = functional.pad(images, [SHIFT] * 4, value=float(images.min()))
     down, right = torch.randint(0, 2 * SHIFT + 1, (2, count, 1), generator=generator)
     rows = (torch.arange(height) + down).view(count, height, 1)
     columns = (torch.arange(width) + right).view(count, 1, width)

@@ -31,12 +31,13 @@ def test_operations_in_order_and_where_a_constant_can_go() -> None:
     assert [(op.kind, op.name) for op in found] == [
         ("convolution", "conv.weight"), ("norm", "norm.running_mean"), ("convolution", "plain.weight"),
         ("product", "apart.weight"), ("product", "none.weight"), ("product", "packed"), ("product", "packed"),
+        ("sum", "packed"),
     ]  # fmt: skip
     assert [op.constant for op in found] == [
         Constant("norm.running_mean", 0, 4, -1), None, Constant("plain.bias", 0, 4),
-        Constant("apart.bias", 0, 6), None, None, None,
+        Constant("apart.bias", 0, 6), None, None, None, None,
     ]  # fmt: skip
-    assert [op.columns for op in found] == [27, 1, 4, 4, 6, 6, 6]
+    assert [op.columns for op in found] == [27, 1, 4, 4, 6, 6, 6, 6]
     assert all(op.reason is None for op in found)
 
 

@@ -38,6 +38,7 @@ PRESETS: Mapping[str, Preset] = {
         "resized, CIFAR-10's mean and deviation", 1.0, (0.4914, 0.4822, 0.4465), (0.2470, 0.2435, 0.2616)
     ),
     "mnist": Preset("resized, MNIST's mean and deviation", 1.0, (0.1307,), (0.3081,)),
+    "fashion-mnist": Preset("resized, Fashion-MNIST's mean and deviation", 1.0, (0.2860,), (0.3530,)),
     "signed": Preset("resized, -1 to 1", 1.0, (0.5,), (0.5,)),
     "unit": Preset("resized, 0 to 1"),
     "none": Preset("not resized, 0 to 1", None),

@@ -88,7 +88,7 @@ def seconds(cut: Survey, work: Plan) -> float:
     """What ``work`` takes on ``cut`` (a survey of one sample), by the number of multiply-adds."""
     total = 0.0
     for op in cut.operations:
-        if op.kind == "norm":
+        if op.kind in ("norm", "sum"):
             continue
         groups, rows = op.geometry.groups, op.rows * work.samples
         total += 3 * rows * op.columns * op.outputs

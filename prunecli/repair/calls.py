@@ -15,7 +15,7 @@ from torch import Tensor, nn
 
 from prunecli.assembly import all_tensors
 
-Kind = Literal["convolution", "transposed", "product", "norm"]
+Kind = Literal["convolution", "transposed", "product", "norm", "sum"]
 
 
 @dataclass(frozen=True)
@@ -34,7 +34,8 @@ class Call:
     """One operation. ``x``: ``[n, I, *spatial]`` of a convolution or norm, ``[rows, in]`` of a product;
     ``weight``: ``[O, I/G, *k]`` (transposed ``[I, O/G, *k]``), ``[in, out]`` of a product. ``name`` is the
     parameter that ``weight`` is a view of, None where it was computed. For a norm ``weight`` is the running
-    mean and ``bias`` the running variance.
+    mean and ``bias`` the running variance. For a sum ``x [..., C]`` is the sum itself and ``weight [C]`` what
+    the output of the operation called ``name`` was multiplied by before it was added.
     """
 
     kind: Kind

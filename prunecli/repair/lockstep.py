@@ -11,6 +11,7 @@ import threading
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
+from functools import partial
 from typing import Any, TypeVar
 
 import torch
@@ -21,6 +22,7 @@ from prunecli.assembly import all_tensors, rebuilt, without_fast_path
 from prunecli.coupling.recording import outputs_in
 from prunecli.inputs import Inputs
 from prunecli.repair.calls import Call, Parameters, recognise
+from prunecli.repair.streams import Branches, Sum
 
 T = TypeVar("T")
 R = TypeVar("R")
@@ -32,17 +34,20 @@ class _StoppedError(BaseException):
 
 class Forward:
     """One forward of ``module`` on ``inputs`` that waits before (``early``) or after every weighted
-    operation.
+    operation, and after every sum that ends a branch of one of ``summed``.
 
     The module is copied around the same tensors: what its forward keeps on itself stays with this run, and
     weights changed in place are seen.
     """
 
-    def __init__(self, module: nn.Module, inputs: Inputs, *, early: bool) -> None:
+    def __init__(
+        self, module: nn.Module, inputs: Inputs, *, early: bool, summed: frozenset[int] = frozenset()
+    ) -> None:
         self._module = rebuilt(module, all_tensors(module)).eval()
         self._known = Parameters(self._module)
         self._inputs = inputs
         self._early = early
+        self._branches = Branches(self._known, summed) if summed else None
         self._go, self._there = threading.Semaphore(0), threading.Semaphore(0)
         self._call: Call | None = None
         self._result: Tensor | None = None
@@ -76,7 +81,7 @@ class Forward:
         self._go.acquire()
         try:
             if not self._ended:
-                with torch.no_grad(), _Stops(self._known, self._wait):
+                with torch.no_grad(), _Stops(self._known, self._wait, self._branches):
                     self.outputs = outputs_in(self._inputs.run(self._module))
         except _StoppedError:
             pass
@@ -87,13 +92,14 @@ class Forward:
         self._there.release()
 
     def _wait(self, call: Call, compute: Callable[[], Tensor]) -> Tensor:
-        result = None if self._early else compute()
+        late = call.kind == "sum" or not self._early
+        result = compute() if late else None
         self._call, self._result = call, _first(result)
         self._there.release()
         self._go.acquire()
         if self._ended:
             raise _StoppedError
-        return compute() if self._early else result  # type: ignore[return-value]
+        return result if late else compute()  # type: ignore[return-value]
 
 
 def _first(result: Any) -> Tensor | None:
@@ -101,18 +107,30 @@ def _first(result: Any) -> Tensor | None:
     return found
 
 
+def _rows(found: Sum) -> Tensor:
+    return found.rows
+
+
 class _Stops(TorchDispatchMode):  # type: ignore[no-untyped-call]
-    def __init__(self, known: Parameters, wait: Callable[[Call, Callable[[], Any]], Any]) -> None:
+    def __init__(
+        self,
+        known: Parameters,
+        wait: Callable[[Call, Callable[[], Any]], Any],
+        branches: Branches | None,
+    ) -> None:
         super().__init__()  # type: ignore[no-untyped-call]
         self._known = known
         self._wait = wait
+        self._branches = branches
 
     def __torch_dispatch__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
         kwargs = kwargs or {}
         call = recognise(func, args, kwargs, self._known)
-        if call is None:
-            return func(*args, **kwargs)
-        return self._wait(call, lambda: func(*args, **kwargs))
+        out = func(*args, **kwargs) if call is None else self._wait(call, lambda: func(*args, **kwargs))
+        if self._branches is not None:
+            for found in self._branches.follow(func, args, kwargs, out, call):
+                self._wait(found.call(), partial(_rows, found))
+        return out
 
 
 class Chunks:

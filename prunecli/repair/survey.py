@@ -6,6 +6,7 @@ from __future__ import annotations
 
 import weakref
 from collections import Counter
+from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from typing import Any
 
@@ -17,6 +18,7 @@ from prunecli.assembly import without_fast_path
 from prunecli.coupling.recording import tensors_in
 from prunecli.inputs import Inputs
 from prunecli.repair.calls import Call, Geometry, Kind, Parameters, place, recognise
+from prunecli.repair.streams import Branches, Uses
 
 CHOOSERS = frozenset(
     {"topk", "sort", "argsort", "nonzero", "nms", "argmax", "argmin", "multinomial", "bucketize"}
@@ -44,7 +46,8 @@ class Operation:
 
     ``name``: its parameter, of which ``shape``, ``stride`` and ``start`` say what it multiplies by. ``rows``
     (output positions), ``columns`` (inputs of one output) and ``outputs`` are those of one run; ``reason``:
-    why it is left as it was cut.
+    why it is left as it was cut. ``ordinal``: the how manieth it is without norms and sums; a sum has that of
+    the operation to be solved there, which is ``summed``.
     """
 
     index: int
@@ -59,6 +62,8 @@ class Operation:
     outputs: int
     constant: Constant | None = None
     reason: str | None = None
+    ordinal: int = -1
+    summed: bool = False
 
     @property
     def signature(self) -> tuple[str, str, int]:
@@ -73,13 +78,52 @@ class Survey:
     operations: tuple[Operation, ...]
     bytes: int
 
+    @property
+    def signatures(self) -> list[tuple[str, str, int]]:
+        return [op.signature for op in self.operations]
+
+    @property
+    def summed(self) -> frozenset[int]:
+        """Ordinals of the operations that are solved at a sum."""
+        return frozenset(op.ordinal for op in self.operations if op.kind == "sum")
+
+    def without_sums(self) -> Survey:
+        """Every operation is solved for its own output."""
+        left = [op for op in self.operations if op.kind != "sum"]
+        return Survey(
+            tuple(replace(op, index=index, summed=False) for index, op in enumerate(left)), self.bytes
+        )
+
 
 def survey(module: nn.Module, inputs: Inputs) -> Survey:
     """Run ``module`` once. It is not touched; whatever its forward raises comes through."""
     mode = _Survey(Parameters(module))
     with torch.no_grad(), without_fast_path(), mode:
         inputs.run(module)
-    return Survey(tuple(_with_reason(op, mode) for op in mode.operations), mode.most)
+    sums = [(behind, [n for n, uses in ended if uses.alone]) for behind, ended in mode.sums]
+    return Survey(_with_sums([_with_reason(op, mode) for op in mode.operations], sums), mode.most)
+
+
+def _with_sums(
+    operations: list[Operation], sums: Sequence[tuple[int, Sequence[int]]]
+) -> tuple[Operation, ...]:
+    """``sums``: behind how many operations, and the ordinals of those that could be solved there. The one
+    with the largest kernel is, or else the last.
+    """
+    by_ordinal = {op.ordinal: op for op in operations if op.kind != "norm" and op.reason is None}
+    ended: dict[int, list[Operation]] = {}
+    for behind, ordinals in sums:
+        able = [by_ordinal[ordinal] for ordinal in ordinals if ordinal in by_ordinal]
+        if able:
+            ended.setdefault(behind, []).append(
+                max(able, key=lambda op: (torch.Size(op.shape[2:]).numel(), op.ordinal))
+            )
+    solved = {op.ordinal for some in ended.values() for op in some}
+    found = []
+    for behind, op in enumerate(operations, 1):
+        found.append(replace(op, summed=op.kind != "norm" and op.ordinal in solved))
+        found.extend(replace(of, kind="sum", geometry=Geometry()) for of in ended.get(behind, ()))
+    return tuple(replace(op, index=index) for index, op in enumerate(found))
 
 
 def _with_reason(operation: Operation, mode: _Survey) -> Operation:
@@ -105,6 +149,8 @@ class _Survey(TorchDispatchMode):  # type: ignore[no-untyped-call]
         self.constants: Counter[tuple[str, int]] = Counter()
         self.elsewhere: dict[str, str] = {}
         self.most = 0
+        self.sums: list[tuple[int, list[tuple[int, Uses]]]] = []
+        self._branches = Branches(known)
         self._waiting: dict[int, tuple[int, Tensor]] = {}
         self._bytes: dict[int, int] = {}
         self._holders: Counter[int] = Counter()
@@ -126,6 +172,10 @@ class _Survey(TorchDispatchMode):  # type: ignore[no-untyped-call]
                 self.operations[-1] = replace(self.operations[-1], reason=reason)
         else:
             self._note_other_uses(func, given, made)
+        sums = self._branches.follow(func, args, kwargs, out, call)
+        if sums and not chosen:
+            ended = [(found.branch.ordinal, found.branch.uses) for found in sums]
+            self.sums.append((len(self.operations), ended))
         for tensor in made:
             self._hold(tensor)
         return out
@@ -133,9 +183,11 @@ class _Survey(TorchDispatchMode):  # type: ignore[no-untyped-call]
     def _add(self, call: Call, out: Tensor) -> None:
         index = len(self.operations)
         operation = described(index, call, out)
-        self.operations.append(operation)
         if call.kind == "norm":
+            self.operations.append(operation)
             return
+        operation = replace(operation, ordinal=self._branches.ordinal + 1)
+        self.operations.append(operation)
         self.times[operation.name, operation.start] += 1
         bias = call.bias
         if bias is None:

@@ -10,7 +10,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 
 import torch
 from torch import Tensor, nn
@@ -29,18 +29,23 @@ from prunecli.report.figures import OperationRow
 
 EXACT = 1e-6
 """Relative error of an operation below which there is nothing to repair."""
+SILENT = 1e-4
+"""What a channel is multiplied by, relative to the loudest: below it its weights are left alone."""
 
-LEAST_SQUARES, MIXING = "least squares", "channel mixing"
+LEAST_SQUARES, MIXING, OF_SUM = "least squares", "channel mixing", "least squares of the sum"
 
 
 @dataclass
 class _Pair:
-    """One chunk in both networks."""
+    """One chunk in both networks. ``waiting``: calls of the pruned one that are solved at a sum, by
+    ordinal.
+    """
 
     dense: Forward
     pruned: Forward
     held: bool
     at: tuple[Call, Call, Tensor] | None = None
+    waiting: dict[int, Call] = field(default_factory=dict)
 
     def advance(self) -> bool:
         self.at = None
@@ -61,7 +66,8 @@ class _Pair:
 @dataclass
 class Sweep:
     """``pruned`` is changed in place. ``most_columns``: the widest operation that is solved as a whole;
-    ``most_rows``: rows per chunk at most.
+    ``most_rows``: rows per chunk at most. Operations that the survey found to end in a sum with a stream are
+    solved there: for what is missing in the sum.
     """
 
     dense: nn.Module
@@ -75,6 +81,8 @@ class Sweep:
     seed: int = 0
     progress: Callable[[int], None] = lambda index: None
     done: list[OperationRow] = field(default_factory=list)
+    _outputs: dict[int, Tensor] = field(default_factory=dict)
+    """Kept outputs of the operations that wait for their sum."""
 
     def run(self, samples: Sequence[Inputs], held: Sequence[bool]) -> list[OperationRow]:
         """Repair on ``samples`` (chunks), of which ``held`` choose the strength of the ridge."""
@@ -84,14 +92,36 @@ class Sweep:
                 if not all(alive):
                     break
                 self.progress(operation.index)
-                if operation.kind != "norm":
-                    self.done.append(self._repair(operation, pairs))
+                row = self._at(operation, pairs)
+                if row is not None:
+                    self.done.append(row)
         return self.done
+
+    def _at(self, operation: Operation, pairs: list[_Pair]) -> OperationRow | None:
+        """None for a norm, and for what waits for its sum."""
+        if operation.kind == "norm":
+            return None
+        if operation.kind == "sum":
+            return self._repair_at_sum(operation, pairs) if operation.ordinal in self._outputs else None
+        kept = self._kept(operation, pairs[0])
+        if isinstance(kept, str):
+            return OperationRow(operation.name or f"operation {operation.index}", "", kept)
+        if operation.summed and operation.columns <= self.most_columns:
+            self._outputs[operation.ordinal] = kept
+            for pair in pairs:
+                pair.waiting[operation.ordinal] = pair.calls[1]
+            return None
+        return self._repair(operation, pairs, kept)
 
     @contextmanager
     def _pairs(self, samples: Sequence[Inputs], held: Sequence[bool]) -> Iterator[list[_Pair]]:
+        summed = frozenset(op.ordinal for op in self.operations if op.kind == "sum")
         pairs = [
-            _Pair(Forward(self.dense, chunk, early=False), Forward(self.pruned, chunk, early=True), out)
+            _Pair(
+                Forward(self.dense, chunk, early=False, summed=summed),
+                Forward(self.pruned, chunk, early=True, summed=summed),
+                out,
+            )
             for chunk, out in zip(samples, held, strict=True)
         ]
         try:
@@ -101,23 +131,81 @@ class Sweep:
                 pair.dense.close()
                 pair.pruned.close()
 
-    def _repair(self, operation: Operation, pairs: list[_Pair]) -> OperationRow:
-        name = operation.name or f"operation {operation.index}"
-        there, here, _ = pairs[0].calls
+    def _kept(self, operation: Operation, pair: _Pair) -> Tensor | str:
+        """The outputs of the dense operation that stay, or why nothing can be done."""
+        there, here, _ = pair.calls
         if operation.reason is not None:
-            return OperationRow(name, "", operation.reason)
+            return operation.reason
         if (there.kind, there.name) != (here.kind, here.name):
-            return OperationRow(name, "", "the dense network computes something else there")
+            return "the dense network computes something else there"
         parameter = all_tensors(self.dense)[operation.name]
         kept = kept_outputs(there, parameter, self.space, self.keep)
         if kept is None or len(kept) != operation.outputs:
-            return OperationRow(name, "", "its weight is a view that is not followed")
-        kept = kept.to(here.x.device)
+            return "its weight is a view that is not followed"
+        return kept.to(here.x.device)
+
+    def _repair(self, operation: Operation, pairs: list[_Pair], kept: Tensor) -> OperationRow:
         if self._is_exact(pairs[0], kept):
-            return OperationRow(name, "", "its output is that of the dense network already")
+            return OperationRow(operation.name, "", "its output is that of the dense network already")
         if operation.columns > self.most_columns:
-            return self._mix(operation, pairs, kept, name)
-        return self._solve(operation, pairs, kept, name)
+            return self._mix(operation, pairs, kept, operation.name)
+        return self._solve(operation, pairs, kept, operation.name)
+
+    def _repair_at_sum(self, operation: Operation, pairs: list[_Pair]) -> OperationRow:
+        """Solve the operation that was added for the dense network's sum less the pruned stream, in units of
+        the sum.
+        """
+        kept = self._outputs.pop(operation.ordinal)
+        name, most = operation.name, self._most_rows(operation, len(pairs))
+        calls = [pair.waiting.pop(operation.ordinal) for pair in pairs]
+        wanted, found = _sums(pairs[0], kept)
+        if bool((wanted - found).norm() <= EXACT * wanted.norm()):
+            return OperationRow(name, "", "its output is that of the dense network already")
+        here = calls[0]
+        groups = here.geometry.groups
+        plain = rows.as_matrix(here.kind, here.weight, groups).double()
+        scale = pairs[0].calls[1].weight.double().reshape(groups, -1, 1)
+        weight, bias = plain * scale, _bias(here, plain) * scale[..., 0]
+
+        def moments(numbered: tuple[int, _Pair]) -> tuple[bool, Moments]:
+            number, pair = numbered
+            wanted, found = _sums(pair, kept)
+            call = calls[number]
+            positions = rows.picked(call, _shape(call, found), most, self._seed(operation, number))
+            u = rows.inputs(call, positions).double()
+            missing = (wanted - found)[slice(None) if positions is None else positions]
+            missing = missing.double().reshape(u.shape[1], groups, -1).transpose(0, 1)
+            return pair.held, Moments.of(u, missing + u @ weight.mT + bias[:, None])
+
+        train, held = _summed(self.chunks.each(moments, list(enumerate(pairs))))
+        solved = fit(train, held, weight, bias, operation.constant is not None)
+        if solved is None:
+            return OperationRow(name, "", "no change is better on held-out samples")
+        before, shift = here.weight.clone(), self._put(operation, here, scale, plain, solved, bias)
+        change = replace(here, weight=here.weight - before, bias=None)
+
+        def correct(numbered: tuple[int, _Pair]) -> None:
+            number, pair = numbered
+            _, here, _ = pair.calls
+            added = _as_rows(computed(replace(change, x=calls[number].x)), change.kind) + shift
+            here.x.add_((added * here.weight).reshape(here.x.shape))
+
+        list(self.chunks.each(correct, list(enumerate(pairs))))
+        return _told(name, OF_SUM, solved)
+
+    def _put(
+        self, operation: Operation, here: Call, scale: Tensor, plain: Tensor, solved: Fit, bias: Tensor
+    ) -> Tensor:
+        """Write the solution down; returns what it adds to every output. Channels that are (nearly)
+        multiplied by zero before they are added stay as they were.
+        """
+        alive = scale.abs() > SILENT * scale.abs().max()
+        safe = torch.where(alive, scale, torch.ones_like(scale))
+        matrix = torch.where(alive, solved.weight / safe, plain)
+        shift = torch.where(alive[..., 0], (solved.bias - bias) / safe[..., 0], torch.zeros_like(bias))
+        here.weight.copy_(rows.from_matrix(here.kind, matrix, here.weight, here.geometry.groups))
+        self._shift(operation, shift.flatten())
+        return shift.flatten().to(here.weight.dtype)
 
     def _is_exact(self, pair: _Pair, kept: Tensor) -> bool:
         there, here, y = pair.calls
@@ -206,6 +294,21 @@ class Sweep:
 
     def _seed(self, operation: Operation, chunk: int) -> int:
         return (self.seed * 1_000_003 + operation.index) * 1_009 + chunk
+
+
+def _sums(pair: _Pair, kept: Tensor) -> tuple[Tensor, Tensor]:
+    """The sum in the dense network (what stays of it) and in the pruned one, ``[rows, C]``."""
+    there, here, _ = pair.calls
+    return there.x.reshape(-1, there.x.shape[-1])[:, kept], here.x.reshape(-1, here.x.shape[-1])
+
+
+def _shape(call: Call, rows: Tensor) -> tuple[int, ...]:
+    """Of the output of ``call``, which gives as many rows; only their number matters."""
+    return (rows.shape[0], rows.shape[1])
+
+
+def _as_rows(out: Tensor, kind: str) -> Tensor:
+    return out if kind == "product" else out.movedim(1, -1).flatten(0, -2)
 
 
 def computed(call: Call) -> Tensor:

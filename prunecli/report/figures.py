@@ -40,8 +40,9 @@ class DataFacts:
 
 @dataclass(frozen=True, slots=True)
 class OperationRow:
-    """What repair did to one weighted operation. ``method``: ``least squares``, ``channel mixing``, or ''
-    where it was left as cut, for ``reason``.
+    """What repair did to one weighted operation. ``method``: ``least squares``, ``least squares of the sum``
+    (its output and the stream that it is added to), ``channel mixing``, or '' where it was left as cut, for
+    ``reason``.
 
     ``ridge`` is relative to the mean eigenvalue of the inputs' moments; ``before`` and ``after`` are
     squared errors of its output on held-out samples, as shares of its variance.
