@@ -93,7 +93,11 @@ def one(
     *head, method, images = key
     if method == "none":
         return Cell(*head, method, None, right(cut.model, test), "none", None, 0.0)  # type: ignore[arg-type]
-    data = {"data": f"torchvision:FashionMNIST:{folder}", "transform": TRANSFORM, "samples": images} if images else {}
+    data = (
+        {"data": f"torchvision:FashionMNIST:{folder}", "transform": TRANSFORM, "samples": images}
+        if images
+        else {}
+    )
     began = perf_counter()
     result = prunecli.prune(checkpoint, **NETWORK, plan=cut.plan, repair=method, **data)  # type: ignore[arg-type]
     took = result.report.timings.get("repair", perf_counter() - began)
@@ -200,7 +204,9 @@ def main() -> None:
 
 
 def dense_accuracy(checkpoint: Path, folder: Path) -> float:
-    found = prunecli.evaluate(checkpoint, data=f"torchvision:FashionMNIST:{folder}", transform=TRANSFORM, **NETWORK)
+    found = prunecli.evaluate(
+        checkpoint, data=f"torchvision:FashionMNIST:{folder}", transform=TRANSFORM, **NETWORK
+    )
     return found.quality.top1 or 0.0
 
 
