@@ -14,13 +14,26 @@ from __future__ import annotations
 
 import argparse
 import json
-from collections.abc import Callable, Iterator, Sequence
-from dataclasses import asdict, dataclass
+from collections.abc import Callable
+from dataclasses import asdict
 from pathlib import Path
 from time import perf_counter
 from typing import Any
 
 import torch
+from repair_kinds_page import (
+    CASES,
+    FRESH,
+    RANDOM_SPEEDUPS,
+    SIDE,
+    TRAINED_SPEEDUPS,
+    WAYS,
+    Random,
+    Trained,
+    page,
+    random_in,
+    trained_in,
+)
 from repair_small import SMALL, loaded, train
 from repair_train import TRANSFORM, accuracy, pictures
 from torch import Tensor, nn
@@ -34,12 +47,8 @@ from prunecli.quality import measure
 
 EPOCHS = {"vit": 6, "mixer": 7}
 CUT: dict[str, Any] = {"criterion": "magnitude-l2", "scheme": "local", "repair": "none"}
-TRAINED_SPEEDUPS, RANDOM_SPEEDUPS = (1.5, 2.0, 4.0), (1.5, 2.0)
-WAYS = (512, 32, 0)
-"""Images for least squares, 0 for 32 inputs of noise."""
-SIDE = 96
 INPUT = InputSpec(None, "float32", (1, 3, SIDE, SIDE))
-STATISTICS_SEED, FRESH_SEED, FRESH = 1, 2, 64
+STATISTICS_SEED, FRESH_SEED = 1, 2
 """Noise that sets the running statistics, and noise that neither these nor the repair have seen."""
 
 
@@ -66,63 +75,6 @@ RANDOM: dict[str, Callable[[], nn.Module]] = {
 }
 
 
-@dataclass(frozen=True)
-class Trained:
-    """Accuracy of one network on the 10,000 test images. ``images`` is None for the network as it was cut,
-    and with speedup 1 for the dense one; ``written``: the candidate that the tool chose.
-    """
-
-    network: str
-    speedup: float
-    images: int | None
-    accuracy: float
-    written: str = "none"
-    errors: dict[str, float] | None = None
-    seconds: float = 0.0
-
-    @property
-    def key(self) -> tuple[str, float, int | None]:
-        return self.network, self.speedup, self.images
-
-
-@dataclass(frozen=True)
-class Random:
-    """Repair of one network with random weights. ``errors`` by candidate, as the tool judged them;
-    ``constant``: that of an answer which is always the mean of the dense outputs; ``fresh``: those of the cut
-    and of what was written, on noise of another seed.
-    """
-
-    network: str
-    speedup: float
-    errors: dict[str, float]
-    written: str
-    repaired: int
-    operations: int
-    seconds: float
-    constant: float
-    fresh: tuple[float, float]
-    notes: tuple[str, ...]
-
-    @property
-    def key(self) -> tuple[str, float]:
-        return self.network, self.speedup
-
-
-def rows(results: Path, kind: str) -> list[dict[str, Any]]:
-    if not results.exists():
-        return []
-    found = [json.loads(line) for line in results.read_text().splitlines()]
-    return [row[kind] for row in found if kind in row]
-
-
-def trained_in(results: Path) -> dict[tuple[str, float, int | None], Trained]:
-    return {cell.key: cell for cell in (Trained(**row) for row in rows(results, "trained"))}
-
-
-def random_in(results: Path) -> dict[tuple[str, float], Random]:
-    return {cell.key: cell for cell in (Random(**row) for row in rows(results, "random"))}
-
-
 def write(results: Path, kind: str, cell: Trained | Random) -> None:
     with results.open("a") as file:
         file.write(json.dumps({kind: asdict(cell)}) + "\n")
@@ -132,15 +84,15 @@ def write(results: Path, kind: str, cell: Trained | Random) -> None:
 def measure_trained(data: Path, folder: Path, results: Path) -> None:
     test = pictures(data, "t10k")
     known = trained_in(results)
-    for name in SMALL:
-        dense = loaded(name, folder / f"{name}.pth")
+    for name, (network, more) in CASES.items():
+        dense = loaded(network, folder / f"{network}.pth")
         if (name, 1.0, None) not in known:
             write(results, "trained", Trained(name, 1.0, None, right(dense, test)))
         for speedup in TRAINED_SPEEDUPS:
             todo = [images for images in (None, *WAYS) if (name, speedup, images) not in known]
             if not todo:
                 continue
-            cut = prunecli.prune(dense, inputs=("1,28,28",), speedup=speedup, **CUT)
+            cut = prunecli.prune(dense, inputs=("1,28,28",), speedup=speedup, **CUT, **more)
             for images in todo:
                 write(results, "trained", accuracy_after(name, speedup, dense, cut, images, data, test))
 
@@ -163,7 +115,9 @@ def accuracy_after(
     facts = result.report.repair
     assert facts is not None
     took = result.report.timings.get("repair", 0.0)
-    return Trained(name, speedup, images, right(result.model, test), facts.applied, {**facts.errors}, took)
+    note = next((note for note in result.report.notes if note.startswith("not repaired")), "")
+    reached = right(result.model, test)
+    return Trained(name, speedup, images, reached, facts.applied, {**facts.errors}, took, note)
 
 
 def right(network: nn.Module, test: tuple[Tensor, Tensor]) -> float:
@@ -222,132 +176,6 @@ def constant(dense: nn.Module, samples: Samples) -> float:
     """Relative error of an answer that is the mean of all outputs, whatever the input."""
     found = torch.cat([batch.inputs.run(dense) for batch in samples.chunks(32)]).double()
     return float((found - found.mean(0)).norm() / found.norm())
-
-
-def page(results: Path) -> str:
-    trained, random = trained_in(results), random_in(results)
-    parts = [
-        HEAD, "## Trained networks", TRAINED, trained_table(trained), no_better(trained),
-        "## Random weights", RANDOM_TEXT, random_table(random), verdict(list(random.values())),
-    ]  # fmt: skip
-    return "\n\n".join(part for part in parts if part) + "\n"
-
-
-HEAD = """# Repair of other networks, as measured
-
-[repair.md](repair.md) measures a ResNet. Here are networks without convolutions that were trained, and
-networks of torchvision with random weights. All are cut with `--criterion magnitude-l2 --scheme local`, and
-repaired without labels and without training. Made by
-
-    python benchmarks/repair_kinds.py train DIR FOLDER
-    python benchmarks/repair_kinds.py trained DIR FOLDER --results kinds.jsonl
-    python benchmarks/repair_kinds.py random --results kinds.jsonl
-    python benchmarks/repair_kinds.py page kinds.jsonl docs/repair-kinds.md
-
-on one of two shared cores without a GPU."""
-
-TRAINED = """A ViT and an MLP-mixer (`benchmarks/repair_small.py`; width 64, 4 blocks, patches of 7 x 7),
-trained on Fashion-MNIST for a few minutes. Every figure is the share of the 10,000 test images that is right.
-*lstsq* is `--repair lstsq` with 512 or 32 images of the training set, or with 32 inputs of noise (no data at
-all). Their norms are layer norms, which remember nothing, so there is no `--repair bn` to be measured.
-*(cut)*: the tool found nothing nearer to the dense network than the cut, and left it as it was."""
-
-RANDOM_TEXT = f"""These have no accuracy that would mean anything: only the relative error of their outputs is
-shown, of every candidate on the inputs that the tool keeps apart (4 of its default 32 inputs of noise,
-3 x {SIDE} x {SIDE}), with the default limit of 60 s. **Bold** is what was written. The running statistics of
-batch norms were first set by passes over 128 other inputs of noise.
-
-*constant* is the error of an answer that is always the mean of the dense outputs, whatever the input: a
-repair that is no better has only got the mean right. *other noise*: errors of the cut and of what was
-written on {FRESH} more inputs, where *constant* is measured too. Seconds are those of the repair.
-
-ConvNeXt's layer scales are 1 (a new one has 1e-6, and its branches do nothing); the ViT has the size of a
-ViT-S and a head of random weights (a new one has zeros). Trained networks behave differently."""
-
-
-def trained_table(found: dict[tuple[str, float, int | None], Trained]) -> str:
-    heads = ["network", "speedup", "dense", "cut", *(f"lstsq, {images or 'noise'}" for images in WAYS)]
-    lines = [header(heads)]
-    for name in SMALL:
-        for speedup in TRAINED_SPEEDUPS:
-            keys = [(name, 1.0, None), *((name, speedup, images) for images in (None, *WAYS))]
-            lines.append(line([name, f"{speedup:g}x", *(share(found.get(key)) for key in keys)]))
-    return "\n".join(lines)
-
-
-def share(cell: Trained | None) -> str:
-    if cell is None:
-        return ""
-    return f"{cell.accuracy:.2%}" + (" (cut)" if cell.images is not None and cell.written == "none" else "")
-
-
-def no_better(found: dict[tuple[str, float, int | None], Trained]) -> str:
-    """Which repairs have not gained a point of accuracy."""
-    losers = []
-    for cell in found.values():
-        cut = found.get((cell.network, cell.speedup, None))
-        if cell.images is not None and cut is not None and cell.accuracy - cut.accuracy < 0.01:
-            on = f"{cell.images} images" if cell.images else "noise"
-            gained = 100 * (cell.accuracy - cut.accuracy)
-            losers.append(f"{cell.network} {cell.speedup:g}x on {on} ({gained:+.2f} points)")
-    repairs = sum(cell.images is not None for cell in found.values())
-    if not losers:
-        return f"All {repairs} repairs are at least a point better than the cut."
-    return f"Not a point better than the cut: {len(losers)} of {repairs} repairs: {', '.join(losers)}."
-
-
-CANDIDATES = ("none", "bn", "lstsq", "lstsq + bn")
-
-
-def random_table(found: dict[tuple[str, float], Random]) -> str:
-    lines = [header(["network", "speedup", *CANDIDATES, "constant", "other noise", "operations", "seconds"])]
-    for name in RANDOM:
-        for speedup in RANDOM_SPEEDUPS:
-            cell = found.get((name, speedup))
-            if cell is not None:
-                lines.append(line([name, f"{speedup:g}x", *cells(cell)]))
-    return "\n".join(lines)
-
-
-def cells(cell: Random) -> Iterator[str]:
-    for name in CANDIDATES:
-        error = cell.errors.get(name)
-        text = "" if error is None else f"{error:.3g}"
-        yield f"**{text}**" if name == cell.written else text
-    yield f"{cell.constant:.3g}"
-    yield " / ".join(f"{error:.3g}" for error in cell.fresh)
-    yield f"{cell.repaired} of {cell.operations}"
-    yield f"{cell.seconds:.0f}"
-
-
-def verdict(found: Sequence[Random]) -> str:
-    """Where repair did not help, where an answer without looking is as good, and what the tool said."""
-    kept = [said(cell) for cell in found if cell.written == "none"]
-    worse = [said(cell) for cell in found if cell.fresh[1] > cell.fresh[0]]
-    blind = [said(cell) for cell in found if cell.fresh[1] >= cell.constant]
-    lines = [
-        f"- nothing was better than the cut: {listed(kept)}",
-        f"- what was written is worse than the cut on the other noise: {listed(worse)}",
-        f"- what was written is no better there than the constant answer: {listed(blind)}",
-    ]
-    lines += [f"- {said(cell)}: {note}" for cell in found for note in cell.notes if "to stay" in note]
-    return f"Of {len(found)} repairs:\n\n" + "\n".join(lines)
-
-
-def said(cell: Random) -> str:
-    return f"{cell.network} {cell.speedup:g}x"
-
-
-def listed(names: Sequence[str]) -> str:
-    return ", ".join(names) or "none"
-
-
-def header(names: Sequence[str]) -> str:
-    return line(names) + "\n|" + "---|" * len(names)
-
-
-def line(values: Sequence[str]) -> str:
-    return "| " + " | ".join(values) + " |"
 
 
 def main() -> None:
