@@ -170,7 +170,7 @@ def no_better(found: dict[tuple[str, float, int | None], Trained]) -> str:
     notes = sorted({cell.note.partition(" (")[0] for cell in repairs if cell.note})
     if notes:
         lines.append(
-            "\nThe notes of those that failed: " + "; ".join(f"*{note}*" for note in notes) + f". {WHY}"
+            "\nThe notes of those that failed: " + "; ".join(f"*{note}*" for note in notes) + f".\n{WHY}"
         )
     return "\n".join(lines)
 
@@ -200,11 +200,11 @@ def verdict(found: Sequence[Random]) -> str:
     """Where repair did not help, where an answer without looking is as good, and what the tool said."""
     kept = [said(cell) for cell in found if cell.written == "none"]
     worse = [said(cell) for cell in found if cell.fresh[1] > cell.fresh[0]]
-    blind = [said(cell) for cell in found if cell.fresh[1] >= cell.constant]
+    blind = [said(cell) for cell in found if cell.fresh[1] >= 0.95 * cell.constant]
     lines = [
         f"- nothing was better than the cut: {listed(kept)}",
         f"- what was written is worse than the cut on the other noise: {listed(worse)}",
-        f"- what was written is no better there than the constant answer: {listed(blind)}",
+        f"- what was written has at least 95 % of the error of the constant answer there: {listed(blind)}",
     ]
     lines += [f"- {said(cell)}: {note}" for cell in found for note in cell.notes if "to stay" in note]
     return f"Of {len(found)} repairs:\n\n" + "\n".join(lines)
