@@ -16,7 +16,7 @@ from prunecli.data.specs import shown
 from prunecli.errors import InputError, first_line
 from prunecli.proofs import FORWARD_ERRORS
 from prunecli.quality import measure
-from prunecli.repair import Budget, Method, Outcome, Repair
+from prunecli.repair import Budget, DoesNotRunError, Method, Outcome, Repair
 from prunecli.repair.remembered import level
 from prunecli.report.figures import DataFacts, Quality, RepairFacts
 
@@ -125,16 +125,20 @@ def _calibration(asked: Mend, dense: nn.Module, specs: Sequence[InputSpec]) -> S
 
 
 def _attempted(work: Repair, method: Method, on_noise: bool) -> Outcome:
-    """Forwards of several samples at once may not be what a network takes; then it stays as it was cut."""
+    """Forwards of several samples at once may not be what a network takes; then it stays as it was cut. So it
+    does after a defect of the repair itself, which is told as such: the cut is proved and good without it.
+    """
     try:
         return work.run(method)
     except InputError as error:
         if not on_noise:
             raise
         return Outcome({}, "none", {}, (), 0, (f"not repaired: {error.message}",))
+    except DoesNotRunError as error:
+        note = f"not repaired: the network does not run on several samples at once ({error})"
     except FORWARD_ERRORS as error:
-        note = f"not repaired: the network does not run on several samples at once ({first_line(error)})"
-        return Outcome({}, "none", {}, (), 0, (note,))
+        note = f"not repaired: the repair failed, which is a defect of it ({first_line(error)})"
+    return Outcome({}, "none", {}, (), 0, (note,))
 
 
 def _facts(asked: Mend, samples: Samples, outcome: Outcome) -> RepairFacts:

@@ -14,7 +14,7 @@ from cli_runner import run_here
 from PIL import Image
 from resnet8 import Own, digest, resnet8, same_tensors
 from safetensors.torch import load_file, save_file
-from torch import nn
+from torch import Tensor, nn
 
 import prunecli
 from prunecli import InputError, Result, demo
@@ -297,3 +297,59 @@ def test_a_dense_network_that_gives_nan_is_said_to() -> None:
     result = prunecli.prune(net, example_inputs=image, ratio=0.5)
     assert any("not repaired: " in note and "NaN" in note for note in result.report.notes)
     assert result._recipe.changed_by == ()
+
+
+class Mixer(nn.Module):
+    """Tokens are mixed for every channel of a stream alone: channels are among the rows of a product, and
+    among the samples of a convolution.
+    """
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.embed, self.head = nn.Linear(8, 16), nn.Linear(16, 3)
+        self.tokens, self.back = nn.Linear(5, 12), nn.Linear(12, 5)
+        self.blur = nn.Conv1d(1, 1, 3, padding=1)
+
+    def forward(self, x: Tensor) -> Tensor:
+        x = self.embed(x).transpose(1, 2)
+        x = x + self.back(self.tokens(x).relu())
+        n, c, length = x.shape
+        x = self.blur(x.reshape(n * c, 1, length)).reshape(n, c, length).transpose(1, 2)
+        return self.head(x.mean(1))
+
+
+def test_channels_among_the_rows_leave_an_operation_as_cut_and_the_rest_repaired() -> None:
+    torch.manual_seed(0)
+    found = prunecli.prune(Mixer(), example_inputs=torch.randn(1, 5, 8), ratio=0.5)
+    facts = found.report.repair
+    assert facts is not None
+    reasons = {row.weight: row.reason for row in facts.operations}
+    apart = "it computes the same for each of some channels, of which some were cut"
+    assert [reasons[f"{layer}.weight"] for layer in ("tokens", "back", "blur")] == [apart] * 3
+    assert reasons["head.weight"] is None
+    assert facts.applied == "lstsq"
+    assert facts.errors["lstsq"] < 0.9 * facts.errors["none"]
+
+
+def test_a_network_that_takes_one_sample_and_a_defect_are_told_apart(monkeypatch: pytest.MonkeyPatch) -> None:
+    class Single(nn.Sequential):
+        def forward(self, x: Tensor) -> Tensor:
+            if len(x) > 1:
+                raise ValueError("one at a time")
+            return super().forward(x)
+
+    net = Single(nn.Linear(4, 8), nn.ReLU(), nn.Linear(8, 3))
+    x = torch.randn(1, 4)
+    found = prunecli.prune(net, example_inputs=x, ratio=0.5)
+    assert any(
+        "does not run on several samples at once (one at a time)" in note for note in found.report.notes
+    )
+
+    def broken(*args: object) -> None:
+        raise RuntimeError("no such thing")
+
+    monkeypatch.setattr("prunecli.repair.sweep.fit", broken)
+    found = prunecli.prune(nn.Sequential(*net), example_inputs=x, ratio=0.5)
+    assert any("the repair failed, which is a defect of it (no such thing)" in n for n in found.report.notes)
+    assert found.report.repair is not None
+    assert found.report.repair.applied == "none"

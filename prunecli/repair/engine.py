@@ -7,7 +7,8 @@ nearest to the dense network's on inputs kept apart is the result.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass, field
 from time import perf_counter
 from typing import Literal
@@ -18,8 +19,9 @@ from torch import Tensor, nn
 from prunecli.assembly import all_tensors, rebuilt
 from prunecli.coupling.space import Space
 from prunecli.data import Samples
-from prunecli.errors import InputError
+from prunecli.errors import InputError, first_line
 from prunecli.inputs import Inputs
+from prunecli.proofs import FORWARD_ERRORS
 from prunecli.repair.budget import Budget, Plan, plan
 from prunecli.repair.judging import output_error, outputs
 from prunecli.repair.lockstep import Chunks, one_thread_each
@@ -67,10 +69,13 @@ class Repair:
     notes: list[str] = field(default_factory=list)
 
     def run(self, method: Method) -> Outcome:
-        """Raises ``InputError`` if the dense network gives values that are not finite on the inputs."""
+        """Raises ``InputError`` if the dense network gives values that are not finite on the inputs, and
+        ``DoesNotRunError`` if a network does not take several of them at once.
+        """
         dense, cut = self._working(self.dense), self._working(self.pruned)
         (first, *_), _ = self._chunks(1, 1)
-        found, there = survey(cut, first), survey(dense, first)
+        with _network_runs():
+            found, there = survey(cut, first), survey(dense, first)
         if found.signatures != there.signatures:
             found, there = found.without_sums(), there.without_sums()
         if found.signatures != there.signatures:
@@ -91,7 +96,9 @@ class Repair:
         samples, count = self._chunks(work.samples, work.chunk)
         judged = samples[-work.judged :]
         fitted = samples[: -work.judged]
-        wanted = outputs(dense, judged, chunks)
+        with _network_runs():
+            wanted = outputs(dense, judged, chunks)
+            outputs(cut, judged, chunks)
         _require_finite(wanted)
         candidates, done = self._candidates(dense, cut, found, work, fitted, chunks)
         errors = {
@@ -177,6 +184,20 @@ class Repair:
             same = torch.equal(changed, old.detach().to(changed.dtype))
             result[name] = old.detach() if same else changed.to(old.dtype)
         return result
+
+
+class DoesNotRunError(Exception):
+    """A network raised this on the inputs of the repair."""
+
+
+@contextmanager
+def _network_runs() -> Iterator[None]:
+    try:
+        yield
+    except InputError:
+        raise
+    except FORWARD_ERRORS as error:
+        raise DoesNotRunError(first_line(error)) from error
 
 
 def _copy(

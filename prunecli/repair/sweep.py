@@ -142,6 +142,8 @@ class Sweep:
         kept = kept_outputs(there, parameter, self.space, self.keep)
         if kept is None or len(kept) != operation.outputs:
             return "its weight is a view that is not followed"
+        if _positions(there) != _positions(here):
+            return "it computes the same for each of some channels, of which some were cut"
         return kept.to(here.x.device)
 
     def _repair(self, operation: Operation, pairs: list[_Pair], kept: Tensor) -> OperationRow:
@@ -305,6 +307,11 @@ def _sums(pair: _Pair, kept: Tensor) -> tuple[Tensor, Tensor]:
 def _shape(call: Call, rows: Tensor) -> tuple[int, ...]:
     """Of the output of ``call``, which gives as many rows; only their number matters."""
     return (rows.shape[0], rows.shape[1])
+
+
+def _positions(call: Call) -> tuple[int, ...]:
+    """Samples and places in them, for each of which the operation is computed."""
+    return tuple(call.x.shape[:1] + call.x.shape[2:])
 
 
 def _as_rows(out: Tensor, kind: str) -> Tensor:
