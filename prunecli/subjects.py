@@ -150,11 +150,14 @@ def _from_module(
 
 
 def require_prunable(dense: Dense) -> None:
-    """Raises ``InputError`` for a NaN or Inf weight, naming the tensor, and for missing weights."""
+    """Raises ``InputError`` for a NaN or Inf weight, naming the tensor, and for missing weights. A buffer of
+    one number may be infinite: a limit that limits nothing.
+    """
     for name, tensor in dense.tensors.items():
         if tensor.is_meta:
             raise InputError(f"tensor '{name}' is on the meta device: it has no values")
-    require_finite(dense.tensors)
+    limits = {name for name, buffer in dense.module.named_buffers() if buffer.numel() == 1}
+    require_finite(dense.tensors, limits=limits)
 
 
 def choose_device(name: str) -> torch.device:

@@ -229,3 +229,6 @@ def test_require_finite() -> None:
         require_finite({"a": torch.ones(2), "b": torch.tensor([1.0, float("nan")])})
     with pytest.raises(InputError, match="'b' holds infinite"):
         require_finite({"b": torch.tensor([float("inf")], dtype=torch.float16)})
+    require_finite({"b": torch.tensor([float("inf")])}, limits={"b"})
+    with pytest.raises(InputError, match="'b' holds NaN"):
+        require_finite({"b": torch.tensor([float("nan")])}, limits={"b"})

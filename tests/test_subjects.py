@@ -194,3 +194,18 @@ def test_what_cannot_be_followed_is_refused_in_one_line(
     assert said in caught.value.message
     assert hint in (caught.value.hint or "")
     assert "\n" not in caught.value.message
+
+
+def test_a_limit_that_limits_nothing_passes() -> None:
+    """A clamp's bound may be infinite; a running variance, a table or a NaN may not."""
+
+    class Clamped(nn.Linear):
+        def __init__(self, bound: list[float] | float) -> None:
+            super().__init__(2, 2)
+            self.register_buffer("bound", torch.tensor(bound))
+
+    example = torch.zeros(1, 2)
+    require_prunable(open_dense(Clamped(float("inf")), example, None, None, ()))
+    for bound in ([1.0, float("inf")], float("nan")):
+        with pytest.raises(InputError, match="'bound' holds"):
+            require_prunable(open_dense(Clamped(bound), example, None, None, ()))

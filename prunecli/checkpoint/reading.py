@@ -6,7 +6,7 @@ The format is decided by the first bytes, never by the ending. Nothing in a file
 from __future__ import annotations
 
 import json
-from collections.abc import Mapping
+from collections.abc import Container, Mapping
 from dataclasses import dataclass
 from difflib import get_close_matches
 from hashlib import sha256
@@ -57,8 +57,10 @@ def read(path: str | Path) -> Checkpoint:
         raise InputError(f"'{path}': {error.message}", error.hint) from None
 
 
-def require_finite(tensors: Mapping[str, Tensor]) -> None:
-    """Raises ``InputError`` naming the first tensor with a NaN or an infinite value."""
+def require_finite(tensors: Mapping[str, Tensor], *, limits: Container[str] = ()) -> None:
+    """Raises ``InputError`` naming the first tensor with a NaN or an infinite value; those of ``limits`` may
+    be infinite.
+    """
     for name, tensor in tensors.items():
         if not tensor.is_floating_point():
             continue
@@ -66,6 +68,8 @@ def require_finite(tensors: Mapping[str, Tensor]) -> None:
         tensor = tensor.float() if tensor.element_size() == 1 else tensor
         if not bool(torch.isfinite(tensor).all()):
             kind = "NaN" if bool(torch.isnan(tensor).any()) else "infinite"
+            if kind == "infinite" and name in limits:
+                continue
             raise InputError(
                 f"tensor '{name}' holds {kind} values", "the training diverged; take an earlier checkpoint"
             )
