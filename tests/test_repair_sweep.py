@@ -17,7 +17,7 @@ from prunecli.coupling.axes import kept_indices
 from prunecli.inputs import Inputs
 from prunecli.repair.lockstep import one_thread_each
 from prunecli.repair.survey import survey
-from prunecli.repair.sweep import LEAST_SQUARES, MIXING, OF_SUM, Sweep
+from prunecli.repair.sweep import AND_OF_LOGITS, LEAST_SQUARES, MIXING, OF_SUM, Sweep
 from prunecli.report.figures import OperationRow
 
 CPU = torch.device("cpu")
@@ -294,7 +294,7 @@ def test_heads_of_attention_and_packed_projections() -> None:
 
     torch.manual_seed(0)
     found = sweep(Attention(), torch.randn(64, 6, 5, dtype=torch.float64), 8)
-    assert found.done["attention.in_proj_weight"].method == LEAST_SQUARES
+    assert found.done["attention.in_proj_weight"].method == LEAST_SQUARES + AND_OF_LOGITS
     with torch.no_grad():
         x = torch.randn(16, 6, 5, dtype=torch.float64)
         wanted, cut, repaired = (net(x) for net in (found.dense, found.cut, found.repaired))

@@ -72,7 +72,7 @@ class Repair:
         (first, *_), _ = self._chunks(1, 1)
         found, there = survey(cut, first), survey(dense, first)
         if found.signatures != there.signatures:
-            found, there = found.without_sums(), there.without_sums()
+            found, there = found.plain(), there.plain()
         if found.signatures != there.signatures:
             method, note = (
                 "bn",
