@@ -137,11 +137,12 @@ class Grams:
 @dataclass(frozen=True)
 class Mix:
     """``matrix [d', d']`` (None: none is better on held-out blocks) by which the queries of a head are
-    multiplied from the right. Sums of squares on held-out blocks: the error ``before`` and ``after``, and
-    what the dense logits ``vary``.
+    multiplied from the right; ``ridge`` is relative to the mean eigenvalue. Sums of squares on held-out
+    blocks: the error ``before`` and ``after``, and what the dense logits ``vary``.
     """
 
     matrix: Tensor | None
+    ridge: float
     before: float
     after: float
     vary: float
@@ -159,10 +160,10 @@ def mixed(train: Grams, held: Grams) -> Mix:
     before = float(outside.residual(weight))
     found = fit(inside, outside, weight, bias, free_bias=False)
     if found is None:
-        return Mix(None, before, before, vary)
+        return Mix(None, float("inf"), before, before, vary)
     solved = found.weight[0, 0]
     matrix = solved.reshape(width, width) if basis is None else torch.einsum("m,mij->ij", solved, basis)
-    return Mix(matrix, before, found.after * vary, vary)
+    return Mix(matrix, found.ridge, before, found.after * vary, vary)
 
 
 def _basis(grams: Grams, start: Tensor) -> Tensor:
