@@ -14,8 +14,9 @@ from prunecli.assembly import all_tensors, rebuilt
 from prunecli.coupling.axes import kept_indices
 from prunecli.inputs import Inputs
 from prunecli.repair.lockstep import one_thread_each
+from prunecli.repair.queries import AND_OF_LOGITS
 from prunecli.repair.survey import survey
-from prunecli.repair.sweep import AND_OF_LOGITS, LEAST_SQUARES, MIXING, OF_SUM, Sweep
+from prunecli.repair.sweep import LEAST_SQUARES, MIXING, OF_SUM, Sweep
 
 
 def convolutions() -> nn.Module:

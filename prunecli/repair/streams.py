@@ -95,7 +95,11 @@ class Branches:
             dim = -1 if call.kind == "product" else 1
             begun = Branch(self.ordinal, call, call.x._version, dim) if followed else None
             mark(made[0], _BRANCH, begun)
-        elif len(taken) == 1 and (onward := self._onward(func, args, made[0], *taken[0], call)) is not None:
+        elif (
+            made
+            and len(taken) == 1
+            and (onward := self._onward(func, args, made[0], *taken[0], call)) is not None
+        ):
             mark(made[0], _BRANCH, onward)
         else:
             for tensor in made:

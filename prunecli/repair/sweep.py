@@ -18,11 +18,12 @@ from torch import Tensor, nn
 from prunecli.assembly import all_tensors
 from prunecli.coupling.space import Space
 from prunecli.inputs import Inputs
-from prunecli.repair import logits, mixing, rows
+from prunecli.repair import mixing, queries, rows
 from prunecli.repair.calls import Call
 from prunecli.repair.lockstep import Chunks, Forward
 from prunecli.repair.moments import Moments
 from prunecli.repair.places import Keep, kept_inputs, kept_outputs
+from prunecli.repair.queries import Maker, Met
 from prunecli.repair.ridge import Fit, fit
 from prunecli.repair.survey import Operation
 from prunecli.report.figures import OperationRow
@@ -33,7 +34,6 @@ SILENT = 1e-4
 """What a channel is multiplied by, relative to the loudest: below it its weights are left alone."""
 
 LEAST_SQUARES, MIXING, OF_SUM = "least squares", "channel mixing", "least squares of the sum"
-OF_LOGITS, AND_OF_LOGITS = "least squares of the logits", " and of the logits"
 
 
 @dataclass
@@ -64,18 +64,6 @@ class _Pair:
         return self.at
 
 
-@dataclass(frozen=True)
-class _Maker:
-    """A projection of the pruned network whose queries are solved for at the logits: its outputs that stay,
-    its weight, and the number of its row among those that are done.
-    """
-
-    operation: Operation
-    kept: Tensor
-    weight: Tensor
-    row: int
-
-
 @dataclass
 class Sweep:
     """``pruned`` is changed in place. ``most_columns``: the widest operation that is solved as a whole;
@@ -97,7 +85,7 @@ class Sweep:
     done: list[OperationRow] = field(default_factory=list)
     _outputs: dict[int, Tensor] = field(default_factory=dict)
     """Kept outputs of the operations that wait for their sum."""
-    _makers: dict[int, _Maker] = field(default_factory=dict)
+    _makers: dict[int, Maker] = field(default_factory=dict)
 
     def run(self, samples: Sequence[Inputs], held: Sequence[bool]) -> list[OperationRow]:
         """Repair on ``samples`` (chunks), of which ``held`` choose the strength of the ridge."""
@@ -129,20 +117,24 @@ class Sweep:
             for pair in pairs:
                 pair.waiting[operation.ordinal] = pair.calls[1]
             return None
-        if any(op.kind == "logits" and op.ordinal == operation.ordinal for op in self.operations):
-            maker = _Maker(operation, kept, pairs[0].calls[1].weight, len(self.done))
+        if operation.ordinal in self._asking:
+            maker = Maker(operation, kept, pairs[0].calls[1].weight, len(self.done))
             self._makers[operation.ordinal] = maker
         return self._repair(operation, pairs, kept)
 
+    @property
+    def _asking(self) -> frozenset[int]:
+        """Ordinals of the operations that make queries."""
+        return frozenset(op.ordinal for op in self.operations if op.kind == "logits")
+
     @contextmanager
     def _pairs(self, samples: Sequence[Inputs], held: Sequence[bool]) -> Iterator[list[_Pair]]:
-        summed, queries = (
-            frozenset(op.ordinal for op in self.operations if op.kind == kind) for kind in ("sum", "logits")
-        )
+        summed = frozenset(op.ordinal for op in self.operations if op.kind == "sum")
+        asking = self._asking
         pairs = [
             _Pair(
-                Forward(self.dense, chunk, early=False, summed=summed, queries=queries),
-                Forward(self.pruned, chunk, early=True, summed=summed, queries=queries),
+                Forward(self.dense, chunk, early=False, summed=summed, queries=asking),
+                Forward(self.pruned, chunk, early=True, summed=summed, queries=asking),
                 out,
             )
             for chunk, out in zip(samples, held, strict=True)
@@ -217,51 +209,15 @@ class Sweep:
         return _told(name, OF_SUM, solved)
 
     def _repair_logits(self, operation: Operation, pairs: list[_Pair]) -> None:
-        """Write into the projection what brings the logits of each head nearer to the dense network's, and
-        correct the queries that it has made already. The operation's row is told of it.
-        """
         maker = self._makers.pop(operation.ordinal, None)
-        if maker is None or any(
-            there.kind != "logits" or here.kind != "logits" for there, here in _both(pairs)
-        ):
+        if maker is None:
             return
-        matches = [_matched(there, here, maker.kept) for there, here in _both(pairs)]
-        found = [match for match in matches if match is not None]
-        if len(found) < len(pairs) or any(not torch.equal(m.channels, found[0].channels) for m in found):
-            return
-        most = max(1, logits.MOST_BLOCKS // len(pairs))
-
-        def grams(numbered: tuple[int, _Pair]) -> tuple[bool, logits.Grams]:
-            number, pair = numbered
-            there, here, _ = pair.calls
-            seed = self._seed(operation, number)
-            return pair.held, logits.Grams.of(there, here, found[number], most, seed)
-
-        train, held = logits.summed(list(self.chunks.each(grams, list(enumerate(pairs)))))
-
-        def mixed(head: int) -> logits.Mix:
-            return logits.mixed(train.head(head), held.head(head))
-
-        solved = list(self.chunks.each(mixed, range(len(found[0].channels))))
-        mixes = [mix.matrix for mix in solved]
-        if all(mix is None for mix in mixes):
-            return
-        self._fold(maker, found[0].channels, mixes)
-
-        def correct(numbered: tuple[int, _Pair]) -> None:
-            number, pair = numbered
-            logits.correct(pair.calls[1], found[number], mixes)
-
-        list(self.chunks.each(correct, list(enumerate(pairs))))
-        self.done[maker.row] = _of_logits(self.done[maker.row], maker, found[0].channels.numel(), solved)
-
-    def _fold(self, maker: _Maker, channels: Tensor, mixes: Sequence[Tensor | None]) -> None:
-        kind, weight, place = maker.operation.kind, maker.weight, maker.operation.constant
-        matrix = logits.folded(rows.as_matrix(kind, weight, 1)[0].double(), channels, mixes)
-        weight.copy_(rows.from_matrix(kind, matrix[None], weight, 1))
-        if place is not None:
-            bias = all_tensors(self.pruned)[place.name].detach().view(-1)[place.start : place.stop]
-            bias.copy_(logits.folded(bias.double(), channels, mixes))
+        met = [
+            Met(*pair.calls[:2], pair.held, self._seed(operation, number))
+            for number, pair in enumerate(pairs)
+        ]
+        row = self.done[maker.row]
+        self.done[maker.row] = queries.repair(maker, met, self.chunks, all_tensors(self.pruned), row)
 
     def _put(
         self, operation: Operation, here: Call, scale: Tensor, plain: Tensor, solved: Fit, bias: Tensor
@@ -406,26 +362,6 @@ def _summed(parts: Iterator[tuple[bool, Moments]]) -> tuple[Moments, Moments]:
     for held, part in parts:
         sums[held] = sums[held] + part if held in sums else part
     return sums[False], sums[True]
-
-
-def _both(pairs: Sequence[_Pair]) -> list[tuple[Call, Call]]:
-    return [pair.calls[:2] for pair in pairs]
-
-
-def _matched(there: Call, here: Call, kept: Tensor) -> logits.Match | None:
-    same = there.x.shape[-2] == here.x.shape[-2] and there.weight.shape[-2] == here.weight.shape[-2]
-    if there.heads is None or here.heads is None or not same or there.name != here.name:
-        return None
-    return logits.matched(there.heads, here.heads, kept)
-
-
-def _of_logits(row: OperationRow, maker: _Maker, queries: int, solved: Sequence[logits.Mix]) -> OperationRow:
-    """The row of a projection of queries alone is about the logits from now on."""
-    if queries < maker.operation.outputs:
-        return replace(row, method=row.method + AND_OF_LOGITS if row.method else OF_LOGITS, reason=None)
-    vary = max(sum(mix.vary for mix in solved), 1e-300)
-    before, after = (sum(sums) / vary for sums in zip(*((m.before, m.after) for m in solved), strict=True))
-    return OperationRow(row.weight, OF_LOGITS, None, None, before, after)
 
 
 def _told(name: str, method: str, found: Fit) -> OperationRow:
