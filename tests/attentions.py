@@ -80,12 +80,19 @@ class Attention(nn.Module):
         return joined(F.scaled_dot_product_attention(q, k, v))
 
     def separate(self, x: Tensor) -> Tensor:
-        q, k, v = self.q(x), self.k(x), self.v(x)
+        asking = x[:1] if self.way == "one sample's queries" else x
+        q, k, v = self.q(asking), self.k(x), self.v(x)
         if self.way == "grouped":
             k, v = (split(part, 1).expand(-1, HEADS, -1, -1) for part in (k, v))
             return joined(F.scaled_dot_product_attention(split(q), k, v))
         if self.way == "shifted queries":
             q = q + self.shift
+        elif self.way == "gated queries":
+            q = q * x.mean((1, 2), keepdim=True)
+        elif self.way == "one sample's queries":
+            q = q.expand(len(x), -1, -1)
+        elif self.way == "rectified in a batch" and len(x) > 1:
+            q = q.relu()
         q, k, v = split(q), split(k), split(v)
         bias = None
         if self.way == "rotated":
@@ -103,14 +110,24 @@ class Attention(nn.Module):
 
 SPECIAL = (
     "grouped", "rotated", "normed queries", "queries seen twice", "returned queries", "shifted queries",
-    "position bias",
+    "position bias", "gated queries", "one sample's queries",
+    "rectified in a batch",
 )  # fmt: skip
 FOLLOWED = (
     "fused", "convolution", "constant scale", "scaled in place", "three dimensions", "separate",
     "separate without bias", "grouped", "position bias", "multihead", "multihead with weights",
     "multihead with mask and weights",
 )  # fmt: skip
-LEFT = ("rotated", "normed queries", "queries seen twice", "returned queries", "shifted queries")
+LEFT = (
+    "rotated",
+    "normed queries",
+    "queries seen twice",
+    "returned queries",
+    "shifted queries",
+    "gated queries",
+)
+LEFT_IN_A_BATCH = ("one sample's queries", "rectified in a batch")
+"""As good as any where there is one sample only."""
 
 
 def turned(x: Tensor) -> Tensor:

@@ -46,7 +46,7 @@ def sweep(net: nn.Module, samples: Tensor, chunk: int, *, plain: bool = False, *
     small = rebuilt(result.model, tensors).requires_grad_(False)
     chunks = [Inputs((part,)) for part in samples.split(chunk)]
     with one_thread_each(CPU) as parallel:
-        found: Survey = survey(small, chunks[0])
+        found: Survey = survey(small, Inputs((samples[:1],)))
         operations = (found.plain() if plain else found).operations
         sweeping = Sweep(net, small, result.space, result.plan.keep, operations, parallel, **options)
         done = sweeping.run(chunks, [index % 4 == 3 for index in range(len(chunks))])

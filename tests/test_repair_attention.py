@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 import torch
-from attentions import FOLLOWED, HEADS, LEFT, Attention, operands
+from attentions import FOLLOWED, HEADS, LEFT, LEFT_IN_A_BATCH, Attention, operands
 from torch import Tensor, nn
 
 from prunecli.inputs import Inputs
@@ -30,7 +30,13 @@ def test_queries_that_are_outputs_of_a_projection(way: str) -> None:
 
 @pytest.mark.parametrize("way", LEFT)
 def test_queries_that_are_something_else(way: str) -> None:
-    assert of_logits(Attention(way), torch.randn(2, 6, 5)) == []
+    assert of_logits(Attention(way), torch.randn(1, 7, 5)) == []
+
+
+@pytest.mark.parametrize("way", LEFT_IN_A_BATCH)
+def test_queries_that_are_something_else_where_there_are_more_samples(way: str) -> None:
+    assert len(of_logits(Attention(way), torch.randn(1, 7, 5))) == 1
+    assert of_logits(Attention(way), torch.randn(2, 7, 5)) == []
 
 
 def stops(net: nn.Module, x: Tensor) -> list[tuple[Call, Tensor | None]]:

@@ -66,5 +66,7 @@ def test_blocks_are_matched_where_heads_were_cut_and_come_in_another_order() -> 
     assert match.here.tolist() == [[0, 1], [2, 3]]
     assert match.there.tolist() == [[0, 3], [2, 5]]
     assert solving.matched(there, here, torch.tensor([0, 3, 6, 7])) is None, "a head of two dense ones"
+    again = replace(here, rows=here.rows[:1].expand(4, -1))
+    assert solving.matched(there, again, kept) is None, "one block twice"
     turned = replace(here, rows=here.rows.flip(1))
     assert solving.matched(there, turned, kept) is None, "other rows"

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 import torch
-from attentions import FOLLOWED, HEADS, LEFT, Attention, joined, logits, operands, split
+from attentions import FOLLOWED, HEADS, LEFT, LEFT_IN_A_BATCH, Attention, joined, logits, operands, split
 from repair_examples import Swept, by_lstsq, seen, sweep
 from torch import Tensor, nn
 
@@ -137,7 +137,7 @@ def test_what_the_report_says() -> None:
     assert row.after < row.before
 
 
-@pytest.mark.parametrize("way", LEFT)
+@pytest.mark.parametrize("way", [*LEFT, *LEFT_IN_A_BATCH])
 def test_what_has_something_in_between_is_repaired_as_before(way: str) -> None:
     found, plain = swept(way), swept(way, plain=True)
     assert RECORDED == []

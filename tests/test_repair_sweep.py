@@ -208,6 +208,26 @@ def test_heads_of_attention_and_packed_projections() -> None:
     assert float((repaired - wanted).norm()) < 0.8 * float((cut - wanted).norm())
 
 
+def test_operations_on_another_number_of_rows_are_left() -> None:
+    class Latent(nn.Module):
+        """How many things are learned to ask for is a width that may be cut."""
+
+        def __init__(self) -> None:
+            super().__init__()
+            self.rows, self.ask = nn.Parameter(torch.randn(1, 8, 6)), nn.Linear(6, 6)
+            self.key, self.head = nn.Linear(5, 6), nn.Linear(6, 3)
+
+        def forward(self, x: Tensor) -> Tensor:
+            k = self.key(x)
+            q = self.ask(self.rows).expand(len(x), -1, -1)
+            return self.head(nn.functional.scaled_dot_product_attention(q, k, k).mean(1))
+
+    torch.manual_seed(0)
+    found = sweep(Latent(), torch.randn(32, 7, 5, dtype=torch.float64), 4)
+    assert found.repaired.rows.shape[1] < 8
+    assert found.done["ask.weight"].reason == "the dense network computes something else there"
+
+
 def test_a_cut_that_changes_nothing_is_left_alone() -> None:
     """Units whose weights are zero already: the first operation after them is exact as cut."""
     torch.manual_seed(0)

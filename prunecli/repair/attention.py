@@ -163,13 +163,23 @@ class Queries:
         if name in _MOVES:
             again = partial(_again, func, args[1:], kwargs)
             return [_moved(trail, partial(again, position)) for position in range(len(made))]
-        if name in ("mul", "mul_", "div", "div_", "neg") and all(map(_is_number, args[1:])) and not kwargs:
+        if (
+            name in ("mul", "mul_", "div", "div_", "neg")
+            and all(map(self._is_number, args[1:]))
+            and not kwargs
+        ):
             return [trail]
         if name == "add" and trail.added is None and not kwargs and isinstance(args[1], Tensor):
             known = self.known.name(args[1])
             added = None if known is None else (known, int(args[1].storage_offset()))
             return [None if added is None else replace(trail, added=added)]
         return [None] * len(made)
+
+    def _is_number(self, value: object) -> bool:
+        """With more samples too."""
+        if not isinstance(value, Tensor):
+            return isinstance(value, (int, float))
+        return value.dim() == 0 or (value.numel() == 1 and self.known.name(value) is not None)
 
 
 def alone(channels: Tensor, meeting: Meeting, ends: Sequence[Trail]) -> bool:
@@ -202,11 +212,6 @@ def _again(
     func: Any, args: Sequence[Any], kwargs: Mapping[str, Any], position: int, numbers: Tensor
 ) -> Tensor:
     return tensors_in(func(numbers, *args, **kwargs))[position]
-
-
-def _is_number(value: object) -> bool:
-    """A tensor of one element counts, whatever it is computed from."""
-    return isinstance(value, (int, float)) or (isinstance(value, Tensor) and value.numel() == 1)
 
 
 def _bmm(args: Sequence[Any], kwargs: Mapping[str, Any]) -> tuple[Tensor, Tensor, float]:

@@ -43,7 +43,7 @@ class Match:
 
 def matched(there: Heads, here: Heads, kept: Tensor) -> Match | None:
     """``kept``: the outputs of the dense projection that stay. None where the blocks of the pruned network
-    are not those of some heads of the dense one.
+    are not those of some heads of the dense one, each once.
     """
     wide, of_wide = torch.unique(there.channels, dim=0, return_inverse=True)
     narrow, of_narrow = torch.unique(here.channels, dim=0, return_inverse=True)
@@ -55,6 +55,8 @@ def matched(there: Heads, here: Heads, kept: Tensor) -> Match | None:
     keys = there.rows[:, 0] * len(wide) + of_wide
     wanted = here.rows[:, 0] * len(wide) + heads[of_narrow, 0]
     order = keys.argsort()
+    if bool((keys[order].diff() == 0).any()) or bool((wanted.sort().values.diff() == 0).any()):
+        return None
     found = order[torch.searchsorted(keys[order], wanted).clamp(max=len(keys) - 1)]
     if not torch.equal(keys[found], wanted) or not torch.equal(there.rows[found], here.rows):
         return None

@@ -11,6 +11,7 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field, replace
+from functools import partial
 
 import torch
 from torch import Tensor, nn
@@ -39,7 +40,7 @@ LEAST_SQUARES, MIXING, OF_SUM = "least squares", "channel mixing", "least square
 @dataclass
 class _Pair:
     """One chunk in both networks. ``waiting``: calls of the pruned one that are solved at a sum, by
-    ordinal.
+    ordinal. ``ahead``: it has not come to logits that one sample came to, but to what is next.
     """
 
     dense: Forward
@@ -47,13 +48,19 @@ class _Pair:
     held: bool
     at: tuple[Call, Call, Tensor] | None = None
     waiting: dict[int, Call] = field(default_factory=dict)
+    ahead: bool = False
 
-    def advance(self) -> bool:
+    def advance(self, kind: str) -> bool:
+        """To the next operation, which should be of ``kind``."""
+        if self.ahead and self.at is not None:
+            self.ahead = kind == "logits"
+            return True
         self.at = None
         there, here = self.dense.advance(), self.pruned.advance()
         if there is None or here is None:
             return False
         self.at = (there[0], here[0], there[1])  # type: ignore[assignment]
+        self.ahead = kind == "logits" != here[0].kind
         return True
 
     @property
@@ -91,7 +98,7 @@ class Sweep:
         """Repair on ``samples`` (chunks), of which ``held`` choose the strength of the ridge."""
         with torch.no_grad(), self._pairs(samples, held) as pairs:
             for operation in self.operations:
-                alive = list(self.chunks.each(_Pair.advance, pairs))
+                alive = list(self.chunks.each(partial(_Pair.advance, kind=operation.kind), pairs))
                 if not all(alive):
                     break
                 self.progress(operation.index)
@@ -151,7 +158,7 @@ class Sweep:
         there, here, _ = pair.calls
         if operation.reason is not None:
             return operation.reason
-        if (there.kind, there.name) != (here.kind, here.name):
+        if (there.kind, there.name, _positions(there)) != (here.kind, here.name, _positions(here)):
             return "the dense network computes something else there"
         parameter = all_tensors(self.dense)[operation.name]
         kept = kept_outputs(there, parameter, self.space, self.keep)
@@ -326,6 +333,11 @@ def _sums(pair: _Pair, kept: Tensor) -> tuple[Tensor, Tensor]:
     """The sum in the dense network (what stays of it) and in the pruned one, ``[rows, C]``."""
     there, here, _ = pair.calls
     return there.x.reshape(-1, there.x.shape[-1])[:, kept], here.x.reshape(-1, here.x.shape[-1])
+
+
+def _positions(call: Call) -> torch.Size:
+    """All of the shape of the input but its channels."""
+    return call.x.shape[:1] if call.kind == "product" else call.x.shape[:1] + call.x.shape[2:]
 
 
 def _shape(call: Call, rows: Tensor) -> tuple[int, ...]:
