@@ -30,7 +30,7 @@ class Swept:
 
 
 def sweep(net: nn.Module, samples: Tensor, chunk: int, *, plain: bool = False, **options: int) -> Swept:
-    """``plain``: every operation is solved for its own output and nothing else."""
+    """``plain``: nothing is solved for at the logits."""
     torch.manual_seed(1)
     for parameter in net.parameters():
         nn.init.normal_(parameter, std=0.4)
@@ -47,7 +47,7 @@ def sweep(net: nn.Module, samples: Tensor, chunk: int, *, plain: bool = False, *
     chunks = [Inputs((part,)) for part in samples.split(chunk)]
     with one_thread_each(CPU) as parallel:
         found: Survey = survey(small, Inputs((samples[:1],)))
-        operations = (found.plain() if plain else found).operations
+        operations = (found.without("logits") if plain else found).operations
         sweeping = Sweep(net, small, result.space, result.plan.keep, operations, parallel, **options)
         done = sweeping.run(chunks, [index % 4 == 3 for index in range(len(chunks))])
     rows = {row.weight: row for row in done}

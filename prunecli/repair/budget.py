@@ -93,7 +93,7 @@ def seconds(cut: Survey, work: Plan) -> float:
             continue
         groups, rows = op.geometry.groups, op.rows * work.samples
         if op.kind == "logits":
-            total += logits.work(rows, op.columns, op.outputs)
+            total += logits.work(rows, op.columns, op.outputs, op.blocks * work.samples)
             continue
         total += 3 * rows * op.columns * op.outputs
         columns = op.columns if op.columns <= work.most_columns else op.columns // 9 + 1

@@ -21,6 +21,7 @@ from prunecli.data import Samples
 from prunecli.errors import InputError
 from prunecli.inputs import Inputs
 from prunecli.repair.budget import Budget, Plan, plan
+from prunecli.repair.calls import Kind
 from prunecli.repair.judging import output_error, outputs
 from prunecli.repair.lockstep import Chunks, one_thread_each
 from prunecli.repair.places import Keep
@@ -31,6 +32,9 @@ from prunecli.report.figures import OperationRow
 
 Method = Literal["lstsq", "bn"]
 CUT, STATISTICS, LEAST_SQUARES, BOTH = "none", "bn", "lstsq", "lstsq + bn"
+
+STOPS: tuple[Kind, ...] = ("logits", "sum")
+"""What is left out where only one of the two networks has it."""
 
 LEAST = 3
 """Inputs: some to fit, one to choose the ridge by, one to judge by."""
@@ -71,8 +75,9 @@ class Repair:
         dense, cut = self._working(self.dense), self._working(self.pruned)
         (first, *_), _ = self._chunks(1, 1)
         found, there = survey(cut, first), survey(dense, first)
-        if found.signatures != there.signatures:
-            found, there = found.plain(), there.plain()
+        for kind in STOPS:
+            if found.signatures != there.signatures:
+                found, there = found.without(kind), there.without(kind)
         if found.signatures != there.signatures:
             method, note = (
                 "bn",

@@ -213,12 +213,13 @@ def summed(parts: Sequence[tuple[bool, Grams]]) -> tuple[Grams, Grams]:
     return reduce(Grams.__add__, ordered[False]), reduce(Grams.__add__, ordered[True])
 
 
-def work(rows: float, width: int, heads: int) -> float:
-    """Multiply-adds of ``heads`` heads with that many ``rows`` of queries in all."""
-    grams = 6 * rows * width**2
+def work(rows: float, width: int, heads: int, blocks: int) -> float:
+    """Multiply-adds of ``heads`` heads with that many ``rows`` of queries in all, and ``blocks`` each."""
+    used = min(blocks, MOST_BLOCKS)
+    grams = 6 * rows * width**2 * used / max(1, blocks)
     if width <= NARROW:
-        return grams + heads * (MOST_BLOCKS * width**4 + 12 * width**6)
-    return grams + heads * 4 * MOST_BLOCKS * STEPS * width**3
+        return grams + heads * (used * width**4 + 12 * width**6)
+    return grams + heads * 4 * used * STEPS * width**3
 
 
 def _sides(call: Call, blocks: Tensor) -> tuple[Tensor, Tensor]:

@@ -49,8 +49,8 @@ class Operation:
     (output positions), ``columns`` (inputs of one output) and ``outputs`` are those of one run; ``reason``:
     why it is left as it was cut. ``ordinal``: the how manieth it is without norms, sums and logits; a sum has
     that of the operation to be solved there, which is ``summed``. Logits have that of the projection that
-    makes the queries: as many as ``rows``, with the ``columns`` of one head, and ``outputs`` heads.
-    ``biased``: whether it adds a bias itself.
+    makes the queries: as many as ``rows``, with the ``columns`` of one head, and ``outputs`` heads, each of
+    so many ``blocks``. ``biased``: whether it adds a bias itself.
     """
 
     index: int
@@ -68,6 +68,7 @@ class Operation:
     ordinal: int = -1
     summed: bool = False
     biased: bool = False
+    blocks: int = 0
 
     @property
     def signature(self) -> tuple[str, str, int]:
@@ -96,11 +97,15 @@ class Survey:
         """Ordinals of the operations whose queries are solved for at the logits."""
         return frozenset(op.ordinal for op in self.operations if op.kind == "logits")
 
-    def plain(self) -> Survey:
-        """Every operation is solved for its own output, and nothing else."""
-        left = [op for op in self.operations if op.kind not in ("sum", "logits")]
+    def without(self, *kinds: Kind) -> Survey:
+        """No stops at these, ``sum`` or ``logits``."""
+        left = [op for op in self.operations if op.kind not in kinds]
         return Survey(
-            tuple(replace(op, index=index, summed=False) for index, op in enumerate(left)), self.bytes
+            tuple(
+                replace(op, index=index, summed=op.summed and "sum" not in kinds)
+                for index, op in enumerate(left)
+            ),
+            self.bytes,
         )
 
 
@@ -157,8 +162,11 @@ def _logits(maker: Operation, found: Meeting, queries: Queries) -> Operation | N
     channels = found.channels()
     if channels is None or not alone(channels, found, queries.ends):
         return None
-    rows, (heads, size) = found.q.numel() // found.q.shape[-1], channels.shape
-    return replace(maker, kind="logits", geometry=Geometry(), rows=rows, columns=size, outputs=heads)
+    (heads, size), rows = channels.shape, found.q.numel() // found.q.shape[-1]
+    blocks = rows // (heads * found.q.shape[-2])
+    return replace(
+        maker, kind="logits", geometry=Geometry(), rows=rows, columns=size, outputs=heads, blocks=blocks
+    )
 
 
 def _with_reason(operation: Operation, mode: _Survey) -> Operation:
