@@ -139,8 +139,8 @@ class Queries:
         taken = [(tensor, trail) for tensor in given if (trail := _trail(tensor)) is not None]
         made = tensors_in(out)
         onward: Sequence[Trail | None] = [None] * len(made)
-        alone = call is None and len(taken) == 1 and taken[0][0] is args[0]
-        if alone and made and made[0].dtype == args[0].dtype:
+        single = call is None and len(taken) == 1 and taken[0][0] is args[0]
+        if single and made and made[0].dtype == args[0].dtype:
             onward = self._onward(func, args, kwargs, made, taken[0][1])
         if self.wanted is None and not any(onward):
             self.ends.extend(trail for _, trail in taken)
