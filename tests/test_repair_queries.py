@@ -2,6 +2,10 @@
 
 from __future__ import annotations
 
+import os
+import subprocess
+import sys
+
 import pytest
 import torch
 from attentions import FOLLOWED, HEADS, LEFT, LEFT_IN_A_BATCH, Attention, joined, logits, operands, split
@@ -160,3 +164,18 @@ def test_the_same_bits_with_any_number_of_threads(
 
 
 _BITS: dict[int, Tensor] = {}
+
+TWICE = """
+import torch
+from test_repair_queries import swept
+one, two = (swept("fused", threads=threads).repaired.state_dict() for threads in (1, 2))
+print(all(torch.equal(one[name], two[name]) for name in one))
+"""
+
+
+def test_the_same_bits_where_the_environment_has_more_threads() -> None:
+    given = os.environ | {"OMP_NUM_THREADS": "2", "PYTHONPATH": os.pathsep.join(sys.path)}
+    done = subprocess.run(
+        [sys.executable, "-c", TWICE], env=given, capture_output=True, text=True, check=True, timeout=120
+    )
+    assert done.stdout.split() == ["True"]

@@ -87,6 +87,7 @@ class Forward:
         self.outputs = []
 
     def _run(self) -> None:
+        _take_over_threads()
         self._go.acquire()
         try:
             if not self._ended:
@@ -109,6 +110,13 @@ class Forward:
         if self._ended:
             raise _StoppedError
         return result if late else compute()  # type: ignore[return-value]
+
+
+def _take_over_threads() -> None:
+    """A new thread computes with as many threads as the environment says, whatever torch was told, until it
+    has asked.
+    """
+    torch.get_num_threads()
 
 
 def _first(result: Any) -> Tensor | None:
@@ -162,7 +170,7 @@ class Chunks:
         if self._workers == 1:
             yield from map(work, chunks)
             return
-        with ThreadPoolExecutor(self._workers) as pool:
+        with ThreadPoolExecutor(self._workers, initializer=_take_over_threads) as pool:
             for start in range(0, len(chunks), self._workers):
                 yield from list(pool.map(work, chunks[start : start + self._workers]))
 
