@@ -41,3 +41,18 @@ def test_time_takes_samples_first_then_width_then_all_but_statistics() -> None:
     assert little.method == "bn"
     assert "statistics of norms only" in little.notes[0]
     assert plan(NETWORK, NETWORK, Budget(64, seconds=1e-6), "bn").notes == ()
+
+
+def test_logits_cost_what_their_heads_and_queries_do() -> None:
+    work = plan(NETWORK, NETWORK, Budget(64), "lstsq")
+    made = replace(NARROW, kind="product", rows=197, columns=192, outputs=576)
+
+    def cost(**sizes: int) -> float:
+        heads = replace(
+            made, kind="logits", **({"rows": 3 * 197, "columns": 40, "outputs": 3, "blocks": 1} | sizes)
+        )
+        return seconds(Survey((made, heads), 1), work) - seconds(Survey((made,), 1), work)
+
+    assert 0 < cost() < cost(rows=6 * 197) < cost(rows=6 * 197, outputs=6)
+    assert cost() < cost(blocks=4, rows=12 * 197) < cost(blocks=8, rows=24 * 197)
+    assert cost(columns=20) < cost(columns=40) < cost(columns=80)

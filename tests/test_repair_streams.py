@@ -133,3 +133,15 @@ def test_both_ends_of_a_sum() -> None:
     assert [found.branch.call.name for found in sums(Shortcut(), torch.randn(2, 3, 5, 5))] == [
         "main.weight", "short.weight",
     ]  # fmt: skip
+
+
+def test_an_output_that_becomes_a_number_of_python() -> None:
+    class Gated(nn.Module):
+        def __init__(self) -> None:
+            super().__init__()
+            self.gate = nn.Linear(3, 1)
+
+        def forward(self, x: Tensor) -> Tensor:
+            return x * self.gate(x).item()
+
+    assert sums(Gated(), torch.randn(1, 3)) == []

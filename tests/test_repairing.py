@@ -324,7 +324,7 @@ def test_channels_among_the_rows_leave_an_operation_as_cut_and_the_rest_repaired
     facts = found.report.repair
     assert facts is not None
     reasons = {row.weight: row.reason for row in facts.operations}
-    apart = "it computes the same for each of some channels, of which some were cut"
+    apart = "it is computed for each of some units, of which some were cut"
     assert [reasons[f"{layer}.weight"] for layer in ("tokens", "back", "blur")] == [apart] * 3
     assert reasons["head.weight"] is None
     assert facts.applied == "lstsq"

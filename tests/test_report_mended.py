@@ -46,3 +46,8 @@ def test_operations_left_are_counted_by_reason() -> None:
         {"no better": 2, "its output is that of the dense network already": 1}
     )
     assert "2 of 5 operations" in mended.repair(replace(REPAIR, operations=rows))
+
+
+def test_channel_mixing_is_counted_whatever_was_done_besides() -> None:
+    rows = (*REPAIR.operations, OperationRow("qkv.weight", "channel mixing and of the logits"))
+    assert "3 of 4 operations (2 by channel mixing)" in mended.repair(replace(REPAIR, operations=rows))

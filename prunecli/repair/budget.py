@@ -9,6 +9,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 from dataclasses import dataclass, replace
 
+from prunecli.repair import logits
 from prunecli.repair.survey import Survey
 
 RATE = 2e10
@@ -91,6 +92,9 @@ def seconds(cut: Survey, work: Plan) -> float:
         if op.kind in ("norm", "sum"):
             continue
         groups, rows = op.geometry.groups, op.rows * work.samples
+        if op.kind == "logits":
+            total += logits.work(rows, op.columns, op.outputs, op.blocks * work.samples)
+            continue
         total += 3 * rows * op.columns * op.outputs
         columns = op.columns if op.columns <= work.most_columns else op.columns // 9 + 1
         used = min(rows, max(ROWS_PER_COLUMN * columns, FEWEST_ROWS))

@@ -15,7 +15,7 @@ from torch import Tensor, nn
 
 from prunecli.assembly import all_tensors
 
-Kind = Literal["convolution", "transposed", "product", "norm", "sum"]
+Kind = Literal["convolution", "transposed", "product", "norm", "sum", "logits"]
 
 
 @dataclass(frozen=True)
@@ -30,12 +30,26 @@ class Geometry:
 
 
 @dataclass(frozen=True)
+class Heads:
+    """Whose queries meet the keys, in ``B`` blocks of ``L`` queries: query ``l`` of block ``b`` holds the
+    outputs ``channels[b]`` (``[B, d]``, on the CPU) of the projection at its position ``rows[b, l]`` (``[B,
+    L]``), times any number. Logits are the products times ``scale``.
+    """
+
+    channels: Tensor
+    rows: Tensor
+    scale: float
+
+
+@dataclass(frozen=True)
 class Call:
     """One operation. ``x``: ``[n, I, *spatial]`` of a convolution or norm, ``[rows, in]`` of a product;
     ``weight``: ``[O, I/G, *k]`` (transposed ``[I, O/G, *k]``), ``[in, out]`` of a product. ``name`` is the
     parameter that ``weight`` is a view of, None where it was computed. For a norm ``weight`` is the running
     mean and ``bias`` the running variance. For a sum ``x [..., C]`` is the sum itself and ``weight [C]`` what
-    the output of the operation called ``name`` was multiplied by before it was added.
+    the output of the operation called ``name`` was multiplied by before it was added. For logits ``x [..., L,
+    d]`` is what ``heads`` tell of, the queries that the operation called ``name`` made, and ``weight [..., S,
+    d]`` the keys.
     """
 
     kind: Kind
@@ -44,6 +58,7 @@ class Call:
     bias: Tensor | None
     name: str | None
     geometry: Geometry = Geometry()
+    heads: Heads | None = None
 
 
 class Parameters:

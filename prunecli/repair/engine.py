@@ -23,6 +23,7 @@ from prunecli.errors import InputError, first_line
 from prunecli.inputs import Inputs
 from prunecli.proofs import FORWARD_ERRORS
 from prunecli.repair.budget import Budget, Plan, plan
+from prunecli.repair.calls import Kind
 from prunecli.repair.judging import output_error, outputs
 from prunecli.repair.lockstep import Chunks, one_thread_each
 from prunecli.repair.places import Keep
@@ -33,6 +34,9 @@ from prunecli.report.figures import OperationRow
 
 Method = Literal["lstsq", "bn"]
 CUT, STATISTICS, LEAST_SQUARES, BOTH = "none", "bn", "lstsq", "lstsq + bn"
+
+STOPS: tuple[Kind, ...] = ("logits", "sum")
+"""What is left out where only one of the two networks has it."""
 
 LEAST = 3
 """Inputs: some to fit, one to choose the ridge by, one to judge by."""
@@ -76,8 +80,9 @@ class Repair:
         (first, *_), _ = self._chunks(1, 1)
         with _network_runs():
             found, there = survey(cut, first), survey(dense, first)
-        if found.signatures != there.signatures:
-            found, there = found.without_sums(), there.without_sums()
+        for kind in STOPS:
+            if found.signatures != there.signatures:
+                found, there = found.without(kind), there.without(kind)
         if found.signatures != there.signatures:
             method, note = (
                 "bn",

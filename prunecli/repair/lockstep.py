@@ -21,6 +21,7 @@ from torch.utils._python_dispatch import TorchDispatchMode
 from prunecli.assembly import all_tensors, rebuilt, without_fast_path
 from prunecli.coupling.recording import outputs_in
 from prunecli.inputs import Inputs
+from prunecli.repair.attention import Queries
 from prunecli.repair.calls import Call, Parameters, recognise
 from prunecli.repair.streams import Branches, Sum
 
@@ -34,20 +35,28 @@ class _StoppedError(BaseException):
 
 class Forward:
     """One forward of ``module`` on ``inputs`` that waits before (``early``) or after every weighted
-    operation, and after every sum that ends a branch of one of ``summed``.
+    operation, after every sum that ends a branch of one of ``summed``, and before the logits of queries that
+    one of ``queries`` makes.
 
     The module is copied around the same tensors: what its forward keeps on itself stays with this run, and
     weights changed in place are seen.
     """
 
     def __init__(
-        self, module: nn.Module, inputs: Inputs, *, early: bool, summed: frozenset[int] = frozenset()
+        self,
+        module: nn.Module,
+        inputs: Inputs,
+        *,
+        early: bool,
+        summed: frozenset[int] = frozenset(),
+        queries: frozenset[int] = frozenset(),
     ) -> None:
         self._module = rebuilt(module, all_tensors(module)).eval()
         self._known = Parameters(self._module)
         self._inputs = inputs
         self._early = early
-        self._branches = Branches(self._known, summed) if summed else None
+        self._branches = Branches(self._known, summed)
+        self._queries = Queries(self._known, queries) if queries else None
         self._go, self._there = threading.Semaphore(0), threading.Semaphore(0)
         self._call: Call | None = None
         self._result: Tensor | None = None
@@ -78,10 +87,11 @@ class Forward:
         self.outputs = []
 
     def _run(self) -> None:
+        _take_over_threads()
         self._go.acquire()
         try:
             if not self._ended:
-                with torch.no_grad(), _Stops(self._known, self._wait, self._branches):
+                with torch.no_grad(), _Stops(self._known, self._wait, self._branches, self._queries):
                     self.outputs = outputs_in(self._inputs.run(self._module))
         except _StoppedError:
             pass
@@ -92,7 +102,7 @@ class Forward:
         self._there.release()
 
     def _wait(self, call: Call, compute: Callable[[], Tensor]) -> Tensor:
-        late = call.kind == "sum" or not self._early
+        late = call.kind == "sum" or (call.kind != "logits" and not self._early)
         result = compute() if late else None
         self._call, self._result = call, _first(result)
         self._there.release()
@@ -100,6 +110,13 @@ class Forward:
         if self._ended:
             raise _StoppedError
         return result if late else compute()  # type: ignore[return-value]
+
+
+def _take_over_threads() -> None:
+    """A new thread computes with as many threads as the environment says, whatever torch was told, until it
+    has asked.
+    """
+    torch.get_num_threads()
 
 
 def _first(result: Any) -> Tensor | None:
@@ -116,21 +133,29 @@ class _Stops(TorchDispatchMode):  # type: ignore[no-untyped-call]
         self,
         known: Parameters,
         wait: Callable[[Call, Callable[[], Any]], Any],
-        branches: Branches | None,
+        branches: Branches,
+        queries: Queries | None,
     ) -> None:
         super().__init__()  # type: ignore[no-untyped-call]
         self._known = known
         self._wait = wait
         self._branches = branches
+        self._queries = queries
 
     def __torch_dispatch__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
         kwargs = kwargs or {}
         call = recognise(func, args, kwargs, self._known)
-        out = func(*args, **kwargs) if call is None else self._wait(call, lambda: func(*args, **kwargs))
-        if self._branches is not None:
-            for found in self._branches.follow(func, args, kwargs, out, call):
-                self._wait(found.call(), partial(_rows, found))
+        stop = call or self._logits(func, args, kwargs)
+        out = func(*args, **kwargs) if stop is None else self._wait(stop, lambda: func(*args, **kwargs))
+        for found in self._branches.follow(func, args, kwargs, out, call):
+            self._wait(found.call(), partial(_rows, found))
+        if self._queries is not None:
+            self._queries.follow(func, args, kwargs, out, call, self._branches.ordinal)
         return out
+
+    def _logits(self, func: Any, args: Any, kwargs: Any) -> Call | None:
+        found = None if self._queries is None else self._queries.meeting(func, args, kwargs)
+        return None if found is None else found.call()
 
 
 class Chunks:
@@ -145,7 +170,7 @@ class Chunks:
         if self._workers == 1:
             yield from map(work, chunks)
             return
-        with ThreadPoolExecutor(self._workers) as pool:
+        with ThreadPoolExecutor(self._workers, initializer=_take_over_threads) as pool:
             for start in range(0, len(chunks), self._workers):
                 yield from list(pool.map(work, chunks[start : start + self._workers]))
 

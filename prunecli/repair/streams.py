@@ -19,7 +19,7 @@ from torch import Tensor
 from prunecli.coupling.recording import tensors_in
 from prunecli.repair.calls import Call, Parameters
 
-_MARK = "_prunecli_branch"
+_BRANCH = "_prunecli_branch"
 _SAME = frozenset({"alias", "detach", "clone", "_to_copy"})
 _SPLIT = frozenset({"view", "_unsafe_view", "_reshape_alias"})
 
@@ -93,12 +93,17 @@ class Branches:
             self.ordinal += 1
             followed = self.wanted is None or self.ordinal in self.wanted
             dim = -1 if call.kind == "product" else 1
-            _mark(made[0], Branch(self.ordinal, call, call.x._version, dim) if followed else None)
-        elif len(taken) == 1 and (onward := self._onward(func, args, made[0], *taken[0], call)) is not None:
-            _mark(made[0], onward)
+            begun = Branch(self.ordinal, call, call.x._version, dim) if followed else None
+            mark(made[0], _BRANCH, begun)
+        elif (
+            made
+            and len(taken) == 1
+            and (onward := self._onward(func, args, made[0], *taken[0], call)) is not None
+        ):
+            mark(made[0], _BRANCH, onward)
         else:
             for tensor in made:
-                _mark(tensor, None)
+                mark(tensor, _BRANCH, None)
             return _sums(func, given, kwargs, made)
         return ()
 
@@ -142,14 +147,16 @@ class Branches:
 
 
 def _branch(tensor: Tensor) -> Branch | None:
-    found: Branch | None = getattr(tensor, _MARK, None)
+    found: Branch | None = getattr(tensor, _BRANCH, None)
     return found
 
 
-def _mark(tensor: Tensor, branch: Branch | None) -> None:
-    """An operation in place leaves the mark of what was there before."""
-    if branch is not None or hasattr(tensor, _MARK):
-        setattr(tensor, _MARK, branch)
+def mark(tensor: Tensor, key: str, value: object) -> None:
+    """Say of ``tensor`` what it is, None for nothing known. An operation in place leaves the mark of what was
+    there before.
+    """
+    if value is not None or hasattr(tensor, key):
+        setattr(tensor, key, value)
 
 
 def _sums(

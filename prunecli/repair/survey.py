@@ -15,8 +15,9 @@ from torch import Tensor, nn
 from torch.utils._python_dispatch import TorchDispatchMode
 
 from prunecli.assembly import without_fast_path
-from prunecli.coupling.recording import tensors_in
+from prunecli.coupling.recording import outputs_in, tensors_in
 from prunecli.inputs import Inputs
+from prunecli.repair.attention import Meeting, Queries, alone
 from prunecli.repair.calls import Call, Geometry, Kind, Parameters, place, recognise
 from prunecli.repair.streams import Branches, Uses
 
@@ -46,8 +47,10 @@ class Operation:
 
     ``name``: its parameter, of which ``shape``, ``stride`` and ``start`` say what it multiplies by. ``rows``
     (output positions), ``columns`` (inputs of one output) and ``outputs`` are those of one run; ``reason``:
-    why it is left as it was cut. ``ordinal``: the how manieth it is without norms and sums; a sum has that of
-    the operation to be solved there, which is ``summed``.
+    why it is left as it was cut. ``ordinal``: the how manieth it is without norms, sums and logits; a sum has
+    that of the operation to be solved there, which is ``summed``. Logits have that of the projection that
+    makes the queries: as many as ``rows``, with the ``columns`` of one head, and ``outputs`` heads, each of
+    so many ``blocks``. ``biased``: whether it adds a bias itself.
     """
 
     index: int
@@ -64,6 +67,8 @@ class Operation:
     reason: str | None = None
     ordinal: int = -1
     summed: bool = False
+    biased: bool = False
+    blocks: int = 0
 
     @property
     def signature(self) -> tuple[str, str, int]:
@@ -87,11 +92,20 @@ class Survey:
         """Ordinals of the operations that are solved at a sum."""
         return frozenset(op.ordinal for op in self.operations if op.kind == "sum")
 
-    def without_sums(self) -> Survey:
-        """Every operation is solved for its own output."""
-        left = [op for op in self.operations if op.kind != "sum"]
+    @property
+    def queries(self) -> frozenset[int]:
+        """Ordinals of the operations whose queries are solved for at the logits."""
+        return frozenset(op.ordinal for op in self.operations if op.kind == "logits")
+
+    def without(self, *kinds: Kind) -> Survey:
+        """No stops at these, ``sum`` or ``logits``."""
+        left = [op for op in self.operations if op.kind not in kinds]
         return Survey(
-            tuple(replace(op, index=index, summed=False) for index, op in enumerate(left)), self.bytes
+            tuple(
+                replace(op, index=index, summed=op.summed and "sum" not in kinds)
+                for index, op in enumerate(left)
+            ),
+            self.bytes,
         )
 
 
@@ -99,31 +113,60 @@ def survey(module: nn.Module, inputs: Inputs) -> Survey:
     """Run ``module`` once. It is not touched; whatever its forward raises comes through."""
     mode = _Survey(Parameters(module))
     with torch.no_grad(), without_fast_path(), mode:
-        inputs.run(module)
-    sums = [(behind, [n for n, uses in ended if uses.alone]) for behind, ended in mode.sums]
-    return Survey(_with_sums([_with_reason(op, mode) for op in mode.operations], sums), mode.most)
+        out = inputs.run(module)
+    mode.queries.end(outputs_in(out))
+    return Survey(_with_stops([_with_reason(op, mode) for op in mode.operations], mode), mode.most)
 
 
-def _with_sums(
-    operations: list[Operation], sums: Sequence[tuple[int, Sequence[int]]]
-) -> tuple[Operation, ...]:
-    """``sums``: behind how many operations, and the ordinals of those that could be solved there. The one
-    with the largest kernel is, or else the last.
-    """
+def _with_stops(operations: list[Operation], mode: _Survey) -> tuple[Operation, ...]:
+    """Sums and logits among the operations, in the order in which they come."""
     by_ordinal = {op.ordinal: op for op in operations if op.kind != "norm" and op.reason is None}
-    ended: dict[int, list[Operation]] = {}
-    for behind, ordinals in sums:
-        able = [by_ordinal[ordinal] for ordinal in ordinals if ordinal in by_ordinal]
-        if able:
-            ended.setdefault(behind, []).append(
-                max(able, key=lambda op: (torch.Size(op.shape[2:]).numel(), op.ordinal))
-            )
-    solved = {op.ordinal for some in ended.values() for op in some}
-    found = []
+    met = Counter(found.trail.ordinal for _, found in mode.stops if isinstance(found, Meeting))
+    stops: dict[int, list[Operation]] = {}
+    for behind, found in mode.stops:
+        if not isinstance(found, Meeting):
+            stop = _sum([by_ordinal[n] for n, uses in found if uses.alone and n in by_ordinal])
+        else:
+            ordinal = found.trail.ordinal
+            able = ordinal in by_ordinal and ordinal not in mode.barred and met[ordinal] == 1
+            stop = _logits(by_ordinal[ordinal], found, mode.queries) if able else None
+        if stop is not None:
+            stops.setdefault(behind, []).append(stop)
+    summed = {op.ordinal for some in stops.values() for op in some if op.kind == "sum"}
+    found_all = []
     for behind, op in enumerate(operations, 1):
-        found.append(replace(op, summed=op.kind != "norm" and op.ordinal in solved))
-        found.extend(replace(of, kind="sum", geometry=Geometry()) for of in ended.get(behind, ()))
-    return tuple(replace(op, index=index) for index, op in enumerate(found))
+        found_all.append(replace(op, summed=op.kind != "norm" and op.ordinal in summed))
+        found_all.extend(stops.get(behind, ()))
+    return tuple(replace(op, index=index) for index, op in enumerate(found_all))
+
+
+def _sum(able: Sequence[Operation]) -> Operation | None:
+    """Of those that could be solved at a sum the one with the largest kernel is, or else the last."""
+    if not able:
+        return None
+    last = max(able, key=lambda op: (torch.Size(op.shape[2:]).numel(), op.ordinal))
+    return replace(last, kind="sum", geometry=Geometry())
+
+
+def _logits(maker: Operation, found: Meeting, queries: Queries) -> Operation | None:
+    """None where a change of the queries of ``maker`` cannot be written into its weights, or where something
+    else sees it.
+    """
+    if maker.kind not in ("convolution", "product") or maker.geometry.groups > 1:
+        return None
+    place, added = maker.constant, found.trail.added
+    if added is not None and (place is None or added != (place.name, place.start)):
+        return None
+    if place is None and maker.biased:
+        return None
+    channels = found.channels()
+    if channels is None or not alone(channels, found, queries.ends):
+        return None
+    (heads, size), rows = channels.shape, found.q.numel() // found.q.shape[-1]
+    blocks = rows // (heads * found.q.shape[-2])
+    return replace(
+        maker, kind="logits", geometry=Geometry(), rows=rows, columns=size, outputs=heads, blocks=blocks
+    )
 
 
 def _with_reason(operation: Operation, mode: _Survey) -> Operation:
@@ -149,7 +192,10 @@ class _Survey(TorchDispatchMode):  # type: ignore[no-untyped-call]
         self.constants: Counter[tuple[str, int]] = Counter()
         self.elsewhere: dict[str, str] = {}
         self.most = 0
-        self.sums: list[tuple[int, list[tuple[int, Uses]]]] = []
+        self.stops: list[tuple[int, list[tuple[int, Uses]] | Meeting]] = []
+        """Sums (ordinals of what could be solved there) and logits, each behind how many operations."""
+        self.queries = Queries(known)
+        self.barred: set[int] = set()
         self._branches = Branches(known)
         self._waiting: dict[int, tuple[int, Tensor]] = {}
         self._bytes: dict[int, int] = {}
@@ -158,6 +204,7 @@ class _Survey(TorchDispatchMode):  # type: ignore[no-untyped-call]
     def __torch_dispatch__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
         kwargs = kwargs or {}
         call = recognise(func, args, kwargs, self.known)
+        met = self.queries.meeting(func, args, kwargs)
         out = func(*args, **kwargs)
         given, made = tensors_in(args), tensors_in(out)
         self._consume(func, given, made, call)
@@ -173,9 +220,14 @@ class _Survey(TorchDispatchMode):  # type: ignore[no-untyped-call]
         else:
             self._note_other_uses(func, given, made)
         sums = self._branches.follow(func, args, kwargs, out, call)
+        self.queries.follow(func, args, kwargs, out, call, self._branches.ordinal)
+        if call is None and met is not None:
+            self.stops.append((len(self.operations), met.without_data()))
+            if chosen:
+                self.barred.add(met.trail.ordinal)
         if sums and not chosen:
             ended = [(found.branch.ordinal, found.branch.uses) for found in sums]
-            self.sums.append((len(self.operations), ended))
+            self.stops.append((len(self.operations), ended))
         for tensor in made:
             self._hold(tensor)
         return out
@@ -256,4 +308,5 @@ def described(index: int, call: Call, out: Tensor) -> Operation:
         index, call.kind, call.name or "", tuple(weight.shape), tuple(weight.stride()),
         int(weight.storage_offset()), call.geometry, rows, columns, outputs,
         reason=None if call.name is not None else "its weight is computed in forward",
+        biased=call.bias is not None,
     )  # fmt: skip

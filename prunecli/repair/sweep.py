@@ -11,6 +11,7 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field, replace
+from functools import partial
 
 import torch
 from torch import Tensor, nn
@@ -18,11 +19,12 @@ from torch import Tensor, nn
 from prunecli.assembly import all_tensors
 from prunecli.coupling.space import Space
 from prunecli.inputs import Inputs
-from prunecli.repair import mixing, rows
+from prunecli.repair import mixing, queries, rows
 from prunecli.repair.calls import Call
 from prunecli.repair.lockstep import Chunks, Forward
 from prunecli.repair.moments import Moments
 from prunecli.repair.places import Keep, kept_inputs, kept_outputs
+from prunecli.repair.queries import Maker, Met
 from prunecli.repair.ridge import Fit, fit
 from prunecli.repair.survey import Operation
 from prunecli.report.figures import OperationRow
@@ -38,7 +40,7 @@ LEAST_SQUARES, MIXING, OF_SUM = "least squares", "channel mixing", "least square
 @dataclass
 class _Pair:
     """One chunk in both networks. ``waiting``: calls of the pruned one that are solved at a sum, by
-    ordinal.
+    ordinal. ``ahead``: it has not come to logits that one sample came to, but to what is next.
     """
 
     dense: Forward
@@ -46,13 +48,19 @@ class _Pair:
     held: bool
     at: tuple[Call, Call, Tensor] | None = None
     waiting: dict[int, Call] = field(default_factory=dict)
+    ahead: bool = False
 
-    def advance(self) -> bool:
+    def advance(self, kind: str) -> bool:
+        """To the next operation, which should be of ``kind``."""
+        if self.ahead and self.at is not None:
+            self.ahead = kind == "logits"
+            return True
         self.at = None
         there, here = self.dense.advance(), self.pruned.advance()
         if there is None or here is None:
             return False
         self.at = (there[0], here[0], there[1])  # type: ignore[assignment]
+        self.ahead = kind == "logits" != here[0].kind
         return True
 
     @property
@@ -67,7 +75,8 @@ class _Pair:
 class Sweep:
     """``pruned`` is changed in place. ``most_columns``: the widest operation that is solved as a whole;
     ``most_rows``: rows per chunk at most. Operations that the survey found to end in a sum with a stream are
-    solved there: for what is missing in the sum.
+    solved there: for what is missing in the sum. Those that make queries are solved as all others are, and
+    their queries once more at the logits.
     """
 
     dense: nn.Module
@@ -83,12 +92,13 @@ class Sweep:
     done: list[OperationRow] = field(default_factory=list)
     _outputs: dict[int, Tensor] = field(default_factory=dict)
     """Kept outputs of the operations that wait for their sum."""
+    _makers: dict[int, Maker] = field(default_factory=dict)
 
     def run(self, samples: Sequence[Inputs], held: Sequence[bool]) -> list[OperationRow]:
         """Repair on ``samples`` (chunks), of which ``held`` choose the strength of the ridge."""
         with torch.no_grad(), self._pairs(samples, held) as pairs:
             for operation in self.operations:
-                alive = list(self.chunks.each(_Pair.advance, pairs))
+                alive = list(self.chunks.each(partial(_Pair.advance, kind=operation.kind), pairs))
                 if not all(alive):
                     break
                 self.progress(operation.index)
@@ -98,8 +108,11 @@ class Sweep:
         return self.done
 
     def _at(self, operation: Operation, pairs: list[_Pair]) -> OperationRow | None:
-        """None for a norm, and for what waits for its sum."""
+        """None for a norm, for what waits for its sum, and for logits, whose queries have a row already."""
         if operation.kind == "norm":
+            return None
+        if operation.kind == "logits":
+            self._repair_logits(operation, pairs)
             return None
         if operation.kind == "sum":
             return self._repair_at_sum(operation, pairs) if operation.ordinal in self._outputs else None
@@ -111,15 +124,24 @@ class Sweep:
             for pair in pairs:
                 pair.waiting[operation.ordinal] = pair.calls[1]
             return None
+        if operation.ordinal in self._asking:
+            maker = Maker(operation, kept, pairs[0].calls[1].weight, len(self.done))
+            self._makers[operation.ordinal] = maker
         return self._repair(operation, pairs, kept)
+
+    @property
+    def _asking(self) -> frozenset[int]:
+        """Ordinals of the operations that make queries."""
+        return frozenset(op.ordinal for op in self.operations if op.kind == "logits")
 
     @contextmanager
     def _pairs(self, samples: Sequence[Inputs], held: Sequence[bool]) -> Iterator[list[_Pair]]:
         summed = frozenset(op.ordinal for op in self.operations if op.kind == "sum")
+        asking = self._asking
         pairs = [
             _Pair(
-                Forward(self.dense, chunk, early=False, summed=summed),
-                Forward(self.pruned, chunk, early=True, summed=summed),
+                Forward(self.dense, chunk, early=False, summed=summed, queries=asking),
+                Forward(self.pruned, chunk, early=True, summed=summed, queries=asking),
                 out,
             )
             for chunk, out in zip(samples, held, strict=True)
@@ -143,7 +165,7 @@ class Sweep:
         if kept is None or len(kept) != operation.outputs:
             return "its weight is a view that is not followed"
         if _positions(there) != _positions(here):
-            return "it computes the same for each of some channels, of which some were cut"
+            return "it is computed for each of some units, of which some were cut"
         return kept.to(here.x.device)
 
     def _repair(self, operation: Operation, pairs: list[_Pair], kept: Tensor) -> OperationRow:
@@ -194,6 +216,17 @@ class Sweep:
 
         list(self.chunks.each(correct, list(enumerate(pairs))))
         return _told(name, OF_SUM, solved)
+
+    def _repair_logits(self, operation: Operation, pairs: list[_Pair]) -> None:
+        maker = self._makers.pop(operation.ordinal, None)
+        if maker is None:
+            return
+        met = [
+            Met(*pair.calls[:2], pair.held, self._seed(operation, number))
+            for number, pair in enumerate(pairs)
+        ]
+        row = self.done[maker.row]
+        self.done[maker.row] = queries.repair(maker, met, self.chunks, all_tensors(self.pruned), row)
 
     def _put(
         self, operation: Operation, here: Call, scale: Tensor, plain: Tensor, solved: Fit, bias: Tensor

@@ -42,10 +42,13 @@ class DataFacts:
 class OperationRow:
     """What repair did to one weighted operation. ``method``: ``least squares``, ``least squares of the sum``
     (its output and the stream that it is added to), ``channel mixing``, or '' where it was left as cut, for
-    ``reason``.
+    ``reason``. A projection whose queries were then solved for attention's logits has ``least squares of the
+    logits`` if it makes nothing else or was left so far; `` and of the logits`` is added to what was done if
+    it makes keys or values too.
 
     ``ridge`` is relative to the mean eigenvalue of the inputs' moments; ``before`` and ``after`` are
-    squared errors of its output on held-out samples, as shares of its variance.
+    squared errors of its output on held-out samples, as shares of its variance. For ``least squares of the
+    logits`` they are those of the logits, of all heads together, each of which has a ridge of its own.
     """
 
     weight: str

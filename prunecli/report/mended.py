@@ -47,6 +47,6 @@ def _change(facts: RepairFacts) -> str:
 
 def _repaired(operations: Sequence[OperationRow]) -> str:
     done = [row.method for row in operations if row.method]
-    mixed = done.count("channel mixing")
+    mixed = sum(method.startswith("channel mixing") for method in done)
     by = f" ({mixed} by channel mixing)" if mixed else ""
     return f"{len(done)} of {plural(len(operations), 'operation')}{by}"
