@@ -25,7 +25,7 @@ _prune() {
         --repair) COMPREPLY=($(compgen -W 'lstsq bn none' -- "$current")); return ;;
         --data) compopt -o nospace 2>/dev/null; COMPREPLY=($(compgen -W 'digits imagefolder: torchvision: npz: safetensors: noise' -- "$current")); return ;;
         --samples) return ;;
-        --transform) COMPREPLY=($(compgen -W 'imagenet inception cifar mnist signed unit none' -- "$current")); return ;;
+        --transform) COMPREPLY=($(compgen -W 'imagenet inception cifar mnist fashion-mnist signed unit none' -- "$current")); return ;;
         --memory) return ;;
         --repair-seconds) return ;;
         --heads) return ;;
