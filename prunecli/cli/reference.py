@@ -49,8 +49,8 @@ training part and `eval` the test part. Up to 1 % of images that cannot be read 
 
 `--transform`: `imagenet` (the middle 87.5 %, ImageNet's mean and deviation; default for colour from 96
 pixels on), `inception` (the same, -1 to 1), `cifar` (resized, CIFAR-10's mean and deviation; default for
-smaller colour), `mnist`, `fashion-mnist`, `signed` (resized, -1 to 1), `unit` (resized, 0 to 1; default for grey),
-`none` (0 to 1, not resized). Grey pictures are repeated for a network that takes colours.
+smaller colour), `mnist`, `fashion-mnist`, `signed` (resized, -1 to 1), `unit` (resized, 0 to 1; default for
+grey), `none` (0 to 1, not resized). Grey pictures are repeated for a network that takes colours.
 
 Completion: `prune --show-completion bash > ~/.local/share/bash-completion/completions/prune`, `zsh`
 into a file `_prune` on `$fpath`, `fish` into `~/.config/fish/completions/prune.fish`. The scripts are also in
