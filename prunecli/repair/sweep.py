@@ -306,12 +306,9 @@ class Sweep:
 
         def sums(pair: _Pair) -> tuple[float, float]:
             there, here, y = pair.calls
-            wanted = (
-                y.reshape(-1, y.shape[-1]) if there.kind == "product" else y.movedim(1, -1).flatten(0, -2)
-            )
-            wanted = wanted[:, kept].double()
-            found = computed(here)
-            found = found if there.kind == "product" else found.movedim(1, -1).flatten(0, -2)
+            shaped = y.reshape(-1, y.shape[-1]) if there.kind == "product" else y
+            wanted = _as_rows(shaped, there.kind)[:, kept].double()
+            found = _as_rows(computed(here), there.kind)
             return float((wanted - found).square().sum()), float((wanted - wanted.mean(0)).square().sum())
 
         found = list(self.chunks.each(sums, [pair for pair in pairs if pair.held]))
