@@ -22,7 +22,7 @@ from typing import Any
 
 import repair_peer
 import torch
-from repair_train import ARCH, TRANSFORM, Recipe, accuracy, pictures, train
+from fashion import ARCH, TRANSFORM, Recipe, accuracy, pictures, train
 from torch import nn
 
 import prunecli

@@ -21,6 +21,7 @@ from time import perf_counter
 from typing import Any
 
 import torch
+from fashion import TRANSFORM, accuracy, pictures
 from repair_kinds_page import (
     CASES,
     FRESH,
@@ -35,7 +36,6 @@ from repair_kinds_page import (
     trained_in,
 )
 from repair_small import SMALL, loaded, train
-from repair_train import TRANSFORM, accuracy, pictures
 from torch import Tensor, nn
 from torch.nn.modules.batchnorm import _BatchNorm
 from torchvision import models

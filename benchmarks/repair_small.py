@@ -9,7 +9,7 @@ from pathlib import Path
 from time import perf_counter
 
 import torch
-from repair_train import Recipe, accuracy, batches, pictures
+from fashion import Recipe, accuracy, batches, pictures
 from torch import Tensor, nn
 from torch.nn import functional
 
