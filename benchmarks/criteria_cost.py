@@ -3,9 +3,10 @@
     python benchmarks/criteria_cost.py measure --samples 32 --results criteria_cost.jsonl
     python benchmarks/criteria_cost.py page criteria_cost.jsonl docs/criteria-cost.md
 
-Every row is a process of its own, on one thread. Before and after the work it times the floor: one forward
-and backward pass over the same samples in the same batches. ``measure`` goes on where it stopped. Seconds do not
-depend on the weights; the statistics of the norms are those of the samples, which are noise.
+Every row is a process of its own, on one thread. Where the work needs samples, the floor is timed before and
+after it: one forward and backward pass over the same samples in the same batches. ``measure`` goes on where
+it stopped. Seconds do not depend on the weights; the statistics of the norms are those of the samples, which
+are noise.
 """
 
 from __future__ import annotations
@@ -29,7 +30,7 @@ from torch import Tensor, nn
 from torch.nn import functional
 
 from prunecli.coupling import Space, trace
-from prunecli.criteria import CRITERIA, score
+from prunecli.criteria import CRITERIA, gather, score
 from prunecli.data import Samples
 from prunecli.data.samples import Batch
 from prunecli.inputs import Inputs
@@ -45,8 +46,6 @@ def names(kind: str) -> list[str]:
 
 def ours(name: str, net: nn.Module, space: Space, images: Tensor, labels: Tensor) -> Callable[[], None]:
     """Evidence and scores; the trace is made before, since every command makes it anyway."""
-    from prunecli.criteria import gather
-
     parts = zip(images.split(BATCH), labels.split(BATCH), strict=True)
     samples = Samples([Batch(Inputs((part,)), wanted) for part, wanted in parts], "noise of the benchmark")
     tensors = {key: tensor.detach() for key, tensor in net.state_dict().items()}
@@ -68,9 +67,9 @@ def child(kind: str, name: str, count: int) -> Row:
     net = network(images[:BATCH])
     space = trace(net, (images[:1],))
     passes(net, images[:BATCH], labels[:BATCH])
-    before_work, memory = passes(net, images, labels), peak()
+    floor = [passes(net, images, labels)] if needs_samples(kind, name) else []
     net.zero_grad()
-    how = ""
+    before, how = peak(), ""
     if kind == "naive":
         found = criteria_naive.NAIVE[name](net, space, images, labels)
         seconds, how = found.full, found.how
@@ -80,7 +79,13 @@ def child(kind: str, name: str, count: int) -> Row:
         work()
         seconds = perf_counter() - began
     highest = peak()
-    return Row(kind, name, count, (before_work, passes(net, images, labels)), seconds, memory, highest, how)
+    if floor:
+        floor.append(passes(net, images, labels))
+    return Row(kind, name, count, tuple(floor), seconds, before, highest, how)
+
+
+def needs_samples(kind: str, name: str) -> bool:
+    return kind != "naive" and name in CRITERIA and bool(CRITERIA[name].needs)
 
 
 def passes(net: nn.Module, images: Tensor, labels: Tensor) -> float:

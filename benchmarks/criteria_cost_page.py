@@ -9,15 +9,15 @@ from pathlib import Path
 
 @dataclass(frozen=True)
 class Row:
-    """One process. ``kind``: whose work; ``floor``: seconds of a forward and backward pass before and after;
-    ``before``, ``peak``: GiB of the process at most, up to the work and in all; ``how``: how ``seconds`` were
-    extrapolated.
+    """One process. ``kind``: whose work; ``floor``: seconds of a forward and backward pass before and after,
+    where it was timed; ``before``, ``peak``: GiB of the process at most, up to the work and in all; ``how``:
+    how ``seconds`` were extrapolated.
     """
 
     kind: str
     name: str
     samples: int
-    floor: tuple[float, float]
+    floor: tuple[float, ...]
     seconds: float
     before: float
     peak: float
