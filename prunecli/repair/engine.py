@@ -23,14 +23,14 @@ from prunecli.errors import InputError, first_line
 from prunecli.inputs import Inputs
 from prunecli.proofs import FORWARD_ERRORS
 from prunecli.repair.budget import Budget, Plan, plan
-from prunecli.repair.calls import Kind
 from prunecli.repair.judging import output_error, outputs
-from prunecli.repair.lockstep import Chunks, one_thread_each
 from prunecli.repair.places import Keep
 from prunecli.repair.statistics import recalibrate
 from prunecli.repair.survey import Survey, survey
 from prunecli.repair.sweep import Sweep
 from prunecli.report.figures import OperationRow
+from prunecli.running.calls import Kind
+from prunecli.running.chunks import Chunks, one_thread_each
 
 Method = Literal["lstsq", "bn"]
 CUT, STATISTICS, LEAST_SQUARES, BOTH = "none", "bn", "lstsq", "lstsq + bn"
