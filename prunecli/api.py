@@ -125,7 +125,8 @@ def prune(
                 "ignore": list(ignore), "ratio_for": [f"{g}={r}" for g, r in singled.ratio_for.items()],
                 "round_to_for": [f"{g}={n}" for g, n in singled.round_to_for.items()], "reduce": reduce,
                 "normalize": normalize, "loss": loss and shown(loss), "temperature": temperature,
-                "repair": repair, **_data_options(calibration, mend, find(criterion)), "seed": seed, "tolerance": tolerance,
+                "repair": repair, **_data_options(calibration, mend, find(criterion)), "seed": seed,
+                "tolerance": tolerance,
             }  # fmt: skip
             options |= {} if asked is None else {asked.kind: asked.value}
             otherwise = "groups" if plan is None else "plan"

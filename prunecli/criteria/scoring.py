@@ -47,7 +47,8 @@ def score(
     ``reduce=None`` takes the criterion's own, ``normalize=None`` its default under global schemes, and
     ``none`` under local ones.
 
-    Raises ``UsageError`` for unknown names and for a criterion that lacks its data, ``InputError`` for a score that is not finite.
+    Raises ``UsageError`` for unknown names and for a criterion that lacks its data, ``InputError`` for a
+    score that is not finite.
     """
     chosen = find(criterion)
     if reduce is not None and reduce not in REDUCE:
