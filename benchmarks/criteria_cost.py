@@ -3,22 +3,23 @@
     python benchmarks/criteria_cost.py measure --samples 32 --results criteria_cost.jsonl
     python benchmarks/criteria_cost.py page criteria_cost.jsonl docs/criteria-cost.md
 
-Every row is a process of its own, on one thread. Where the work needs samples, the floor is timed before and
-after it: one forward and backward pass over the same samples in the same batches. ``measure`` goes on where
-it stopped. Seconds do not depend on the weights; the statistics of the norms are those of the samples, which
-are noise.
+Every row is a process of its own with one thread, and seconds are those of the processor, so that other work
+on the machine counts little. Where the work needs samples, the floor is timed before and after it: one
+forward and backward pass over the same samples in the same batches. ``measure`` goes on where it stopped.
+Seconds do not depend on the weights; the statistics of the norms are those of the samples, which are noise.
 """
 
 from __future__ import annotations
 
 import argparse
 import json
+import os
 import subprocess
 import sys
 from collections.abc import Callable
 from dataclasses import asdict
 from pathlib import Path
-from time import perf_counter
+from time import process_time
 
 import criteria_naive
 import criteria_peer
@@ -75,9 +76,9 @@ def child(kind: str, name: str, count: int) -> Row:
         seconds, how = found.full, found.how
     else:
         work = (ours if kind == "prune" else criteria_peer.work)(name, net, space, images, labels)
-        began = perf_counter()
+        began = process_time()
         work()
-        seconds = perf_counter() - began
+        seconds = process_time() - began
     highest = peak()
     if floor:
         floor.append(passes(net, images, labels))
@@ -91,11 +92,11 @@ def needs_samples(kind: str, name: str) -> bool:
 def passes(net: nn.Module, images: Tensor, labels: Tensor) -> float:
     """Seconds of one forward and backward pass of all."""
     net.requires_grad_(True)
-    began = perf_counter()
+    began = process_time()
     for part, wanted in zip(images.split(BATCH), labels.split(BATCH), strict=True):
         net.zero_grad()
         functional.cross_entropy(net(part), wanted).backward()
-    return perf_counter() - began
+    return process_time() - began
 
 
 def measure(results: Path, count: int, kinds: list[str], chosen: list[str]) -> None:
@@ -105,7 +106,8 @@ def measure(results: Path, count: int, kinds: list[str], chosen: list[str]) -> N
             if (kind, name, count) in known or (chosen and name not in chosen):
                 continue
             command = [sys.executable, "-W", "ignore", __file__, "child", kind, name, str(count)]
-            done = subprocess.run(command, stdout=subprocess.PIPE, text=True)
+            environment = {**os.environ, "OMP_NUM_THREADS": "1"}
+            done = subprocess.run(command, stdout=subprocess.PIPE, text=True, env=environment)
             if done.returncode:
                 print(f"{kind} {name}: failed", file=sys.stderr, flush=True)
                 continue

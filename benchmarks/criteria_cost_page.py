@@ -44,16 +44,18 @@ ALIKE = {"obd-hessian, whole gradients": "obd-hessian", "obd-hessian, graph reta
 HEAD = """# What criteria cost
 
 torchvision's resnet50 at 224 x 224 with random weights (seconds do not depend on them), {samples} samples of
-noise with labels, on one thread of a shared machine without a GPU. Written by
+noise with labels, in processes of one thread on a machine without a GPU. Written by
 
     python benchmarks/criteria_cost.py measure --samples {samples} --results criteria_cost.jsonl
     python benchmarks/criteria_cost.py page criteria_cost.jsonl docs/criteria-cost.md
 
-`benchmarks/results/criteria_cost.jsonl` is the file behind this page. Every row is a process of its own. The
-*floor* is one forward and backward pass of the same samples in batches of 16, timed in the same process
-before and after the work; *passes* is seconds / floor, which other work on the machine disturbs less than
-seconds. Tracing the network is not counted, neither here nor for torch-pruning's graph. *Memory* is the peak
-of the process, in brackets that before the work, with the floor's backward pass in it."""
+`benchmarks/results/criteria_cost.jsonl` is the file behind this page. Every row is a process of its own;
+seconds are those of the processor, since the machine had other work to do. The *floor* is one forward and
+backward pass of the same samples in batches of 16, timed in the same process before and after the work;
+*passes* is seconds / floor. Tracing the network is not counted, neither here nor for torch-pruning's graph.
+*Memory* is the peak of the process, in brackets that before the work, with the floor's backward pass in it.
+The work of cp and thinet on Gram matrices does not grow with the samples: its share of a pass shrinks with
+more of them."""
 
 NAIVE_TEXT = """`benchmarks/criteria_naive.py` has each criterion as one would write it first, in Python.
 Only a slice of it was run; *naive* is what all samples would take by extrapolation.

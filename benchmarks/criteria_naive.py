@@ -9,7 +9,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from time import perf_counter
+from time import process_time
 
 import torch
 from sklearn.linear_model import lars_path
@@ -55,14 +55,14 @@ def hrank(net: nn.Module, space: Space, images: Tensor, labels: Tensor) -> Slice
                 torch.linalg.matrix_rank(channel).item()
 
     layers = [layer for group in cuttable(space) for layer in consumers(net, group)]
-    began = perf_counter()
+    began = process_time()
     for layer in layers:
         if isinstance(layer, nn.Conv2d):
             handle = layer.register_forward_pre_hook(ranks)
             with torch.no_grad():
                 net(images[:1])
             handle.remove()
-    seconds = perf_counter() - began
+    seconds = process_time() - began
     return Slice(seconds, seconds * len(images), "one image through all layers, times the images")
 
 
@@ -76,7 +76,7 @@ def per_sample(role: str | None, finish: Callable[[Tensor], Tensor]) -> Callable
             for group in cuttable(space) for slot in group.slots
             if role in (None, slot.role) and slot.parameter in parameters
         ]  # fmt: skip
-        began = perf_counter()
+        began = process_time()
         for image, label in zip(images[:2].split(1), labels[:2].split(1), strict=True):
             net.zero_grad()
             functional.cross_entropy(net(image), label).backward()
@@ -84,7 +84,7 @@ def per_sample(role: str | None, finish: Callable[[Tensor], Tensor]) -> Callable
                 for unit in range(size):
                     weight, gradient = (t.select(dim, unit) for t in (parameter.detach(), parameter.grad))
                     finish(weight * gradient).sum().item()
-        seconds = perf_counter() - began
+        seconds = process_time() - began
         return Slice(seconds, seconds * len(images) / 2, "two samples, times half of the samples")
 
     return naive
@@ -95,13 +95,13 @@ def retained(net: nn.Module, space: Space, images: Tensor, labels: Tensor) -> Sl
     graph one backward per sample.
     """
     batch = BATCH
-    began = perf_counter()
+    began = process_time()
     losses = functional.cross_entropy(net(images[:batch]), labels[:batch], reduction="none")
-    forward = perf_counter() - began
+    forward = process_time() - began
     for loss in losses[:2]:
         net.zero_grad()
         loss.backward(retain_graph=True)
-    seconds = perf_counter() - began
+    seconds = process_time() - began
     full = (forward + (seconds - forward) / 2 * batch) * len(images) / batch
     return Slice(seconds, full, f"two backward passes of a batch of {batch}, times half of the samples")
 
@@ -109,13 +109,13 @@ def retained(net: nn.Module, space: Space, images: Tensor, labels: Tensor) -> Sl
 def sample_loop(net: nn.Module, space: Space, images: Tensor, labels: Tensor) -> Slice:
     """Only the backward passes of the above, one sample at a time, and the squares of whole gradients."""
     sums = {name: torch.zeros_like(parameter) for name, parameter in net.named_parameters()}
-    began = perf_counter()
+    began = process_time()
     for image, label in zip(images[:4].split(1), labels[:4].split(1), strict=True):
         net.zero_grad()
         functional.cross_entropy(net(image), label).backward()
         for name, parameter in net.named_parameters():
             sums[name] += parameter.grad.square()  # type: ignore[union-attr]
-    seconds = perf_counter() - began
+    seconds = process_time() - began
     return Slice(seconds, seconds * len(images) / 4, "four samples, times a quarter of the samples")
 
 
@@ -156,9 +156,9 @@ def candidates(rows: Tensor) -> None:
 
 
 def timed(work: Callable[[Tensor], None], rows: Tensor) -> float:
-    began = perf_counter()
+    began = process_time()
     work(rows)
-    return perf_counter() - began
+    return process_time() - began
 
 
 def reconstructing(
@@ -167,7 +167,7 @@ def reconstructing(
     """``full(slice, number of all rows)`` says what ``work`` on all of them would take. One group of each
     shape is timed, and stands for its like.
     """
-    began, total = perf_counter(), 0.0
+    began, total = process_time(), 0.0
     likes: dict[tuple[object, ...], list[Group]] = {}
     for group in cuttable(space):
         shape = (group.size, *(tuple(layer.weight.shape) for layer in consumers(net, group)))  # type: ignore[union-attr]
@@ -175,7 +175,7 @@ def reconstructing(
     for groups in likes.values():
         seconds, rows, number = contributions(net, consumers(net, groups[0]), images)
         total += len(groups) * (seconds + full(rows, number))
-    return Slice(perf_counter() - began, total, f"one group of each of {len(likes)} shapes, some rows of it")
+    return Slice(process_time() - began, total, f"one group of each of {len(likes)} shapes, some rows of it")
 
 
 def contributions(net: nn.Module, layers: Sequence[nn.Module], images: Tensor) -> tuple[float, Tensor, int]:
@@ -185,11 +185,11 @@ def contributions(net: nn.Module, layers: Sequence[nn.Module], images: Tensor) -
     seconds, found, number = 0.0, [], 0
     for layer in layers:
         patches = patches_of(net, layer, images[:1])
-        began = perf_counter()
+        began = process_time()
         weight = layer.get_parameter("weight").detach()
         weight = weight.reshape(*weight.shape[:2], -1)
         columns = [(patches[:, unit] @ weight[:, unit].T).reshape(-1) for unit in range(patches.shape[1])]
-        seconds += (perf_counter() - began) * len(images)
+        seconds += (process_time() - began) * len(images)
         rows = torch.stack(columns, 1)
         number += len(rows) * len(images)
         found.append(rows[: ROWS // len(layers)])
