@@ -2,12 +2,13 @@
 
     export FASHION_MNIST=DIR
     python benchmarks/criteria_accuracy.py train resnet20-14.pth
-    python benchmarks/criteria_accuracy.py measure resnet20-14.pth --results criteria_accuracy.jsonl --jobs 2
+    python benchmarks/criteria_accuracy.py measure resnet20-14.pth NETWORKS --results criteria_accuracy.jsonl
+    python benchmarks/criteria_accuracy.py finetune NETWORKS --results criteria_accuracy.jsonl
     python benchmarks/criteria_accuracy.py page criteria_accuracy.jsonl docs/criteria-accuracy.md
 
 DIR holds Fashion-MNIST's four idx.gz files, as Debian's package dataset-fashion-mnist installs them; without
-the variable they are looked for where that package puts them. ``measure`` goes on where it stopped, and skips
-what it has.
+the variable they are looked for where that package puts them. The folder NETWORKS gets what is to be
+finetuned. ``measure`` and ``finetune`` go on where they stopped.
 """
 
 from __future__ import annotations
@@ -16,7 +17,7 @@ import argparse
 import hashlib
 import json
 import os
-from collections.abc import Iterator
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from concurrent.futures import ProcessPoolExecutor, as_completed
 from dataclasses import asdict, replace
 from functools import cache
@@ -25,11 +26,24 @@ from pathlib import Path
 from typing import Any
 
 import torch
-from criteria_accuracy_page import CRITERIA, ROUNDS, SCHEMES, SPEEDUPS, Cell, Key, cells, page
+from criteria_accuracy_page import (
+    CRITERIA,
+    ROUNDS,
+    SCHEMES,
+    SPEEDUPS,
+    Cell,
+    Key,
+    Tuned,
+    cells,
+    finetuned,
+    page,
+)
 from fashion import ARCH, FOLDER, SIDE, Recipe, accuracy, finetune, pictures, train
 from torch import Tensor, nn
 
 import prunecli
+from prunecli.checkpoint.specs import InputSpec
+from prunecli.data import Samples, open_data
 from prunecli.networks import resolve
 
 SMALL = SIDE // 2
@@ -38,14 +52,13 @@ FINETUNING = Recipe(1, batch=128, rate=0.01, side=SMALL)
 NETWORK: dict[str, Any] = {
     "arch": ARCH, "arch_args": {"in_channels": 1}, "inputs": (f"1,{SMALL},{SMALL}",),
 }  # fmt: skip
-DATA: dict[str, Any] = {
-    "data": f"{Path(__file__).with_name('fashion.py')}:small_train", "samples": 512,
-}  # fmt: skip
+DATA = f"{Path(__file__).with_name('fashion.py')}:small_train"
+SAMPLES = 512
 NEEDS_NO_DATA = ("random", "magnitude-l1", "magnitude-l2", "bn-scale", "lamp", "fpgm")
 
 
 def keys() -> Iterator[Key]:
-    """The dense network, then the scheme that is the default; the cheapest networks come last."""
+    """The scheme that is the default comes first."""
     yield Key("dense", 1.0, "", 1.0, 1)
     for scheme in SCHEMES:
         for speedup in SPEEDUPS:
@@ -61,50 +74,54 @@ def images_of(part: str) -> tuple[Tensor, Tensor]:
     return pictures(Path(os.environ.get("FASHION_MNIST", FOLDER)), part, SMALL)
 
 
-def measure(checkpoint: Path, results: Path, jobs: int, chosen: str | None) -> None:
-    """One row per cell, in ``jobs`` processes of one thread each."""
-    known = {cell.key for cell in cells(results)}
-    todo = [key for key in keys() if key not in known and (chosen is None or key.scheme in ("", chosen))]
+@cache
+def calibration() -> Samples:
+    """Read once in every process."""
+    return open_data(DATA, (InputSpec(None, "float32", (1, 1, SMALL, SMALL)),), samples=SAMPLES, seed=0)
+
+
+def each(
+    work: Callable[..., Cell | Tuned], todo: Iterable[Sequence[object]], results: Path, jobs: int
+) -> None:
+    """``work`` on all in ``jobs`` processes of one thread each; a row in ``results`` as soon as it is made."""
     with ProcessPoolExecutor(jobs, get_context("spawn"), torch.set_num_threads, (1,)) as pool:
-        waiting = [pool.submit(one, checkpoint, results, key) for key in todo]
-        for future in as_completed(waiting):
-            cell = future.result()
+        for future in as_completed([pool.submit(work, *given) for given in todo]):
+            row = future.result()
             with results.open("a") as file:
-                file.write(json.dumps(asdict(cell)) + "\n")
-            print(cell, flush=True)
+                file.write(json.dumps({type(row).__name__.lower(): asdict(row)}) + "\n")
+            print(row, flush=True)
 
 
-def one(checkpoint: Path, results: Path, key: Key) -> Cell:
-    """A plan that was measured under another name, as a global scheme whose floor holds anyway, is not
-    measured again.
+def one(checkpoint: Path, networks: Path, results: Path, key: Key) -> Cell:
+    """Cut and repaired. A plan that was measured under another name, as a global scheme's whose floor holds
+    anyway, is not measured again.
     """
     if key.criterion == "dense":
-        return measured(Cell(key, "", 1.0, 1.0, 0.0), dense(checkpoint), dense(checkpoint))
-    scored = {} if key.criterion in NEEDS_NO_DATA else DATA
-    if key.criterion.startswith("grasp"):
-        scored = {**scored, "temperature": key.temperature}
-    cut = prunecli.prune(
-        checkpoint, **NETWORK, **scored, criterion=key.criterion, scheme=key.scheme, speedup=key.speedup,
-        steps=key.steps, repair="none", threads=1,
-    )  # fmt: skip
-    report = cut.report
-    seconds = report.timings["score, select, cut"]
+        network = dense(checkpoint)
+        reached = accuracy(network, *images_of("t10k"))
+        torch.save(network, networks / "dense.pt")
+        return Cell(key, "dense", 1.0, 1.0, 0.0, reached, reached)
+    options: dict[str, Any] = {"criterion": key.criterion, "scheme": key.scheme, "steps": key.steps}
+    if key.criterion not in NEEDS_NO_DATA:
+        options |= {"data": calibration(), "temperature": key.temperature}
+    cut = prunecli.prune(checkpoint, **NETWORK, **options, speedup=key.speedup, repair="none", threads=1)
+    before, after = cut.report.before, cut.report.after
     digest = hashlib.sha256(json.dumps(cut.plan.to_json()).encode()).hexdigest()[:16]
-    kept = report.after.params / report.before.params
-    cell = Cell(key, digest, kept, report.before.macs / report.after.macs, seconds)
+    seconds = cut.report.timings["score, select, cut"]
+    cell = Cell(key, digest, after.params / before.params, before.macs / after.macs, seconds)
     same = next((row for row in cells(results) if row.plan == digest), None)
     if same is not None:
-        return replace(cell, cut=same.cut, repaired=same.repaired, finetuned=same.finetuned, twin=True)
-    repaired = prunecli.prune(checkpoint, **NETWORK, **DATA, plan=cut.plan, repair="lstsq", threads=1)
-    return measured(cell, cut.model, repaired.model)
-
-
-def measured(cell: Cell, cut: nn.Module, repaired: nn.Module) -> Cell:
-    """With its three accuracies; finetunes ``repaired`` in place."""
+        return replace(cell, cut=same.cut, repaired=same.repaired)
+    repaired = prunecli.prune(checkpoint, **NETWORK, data=calibration(), plan=cut.plan, threads=1).model
+    torch.save(repaired, networks / f"{digest}.pt")
     test = images_of("t10k")
-    before, mended = accuracy(cut, *test), accuracy(repaired, *test)
-    finetune(repaired, *images_of("train"), FINETUNING)
-    return replace(cell, cut=before, repaired=mended, finetuned=accuracy(repaired, *test))
+    return replace(cell, cut=accuracy(cut.model, *test), repaired=accuracy(repaired, *test))
+
+
+def tuned(networks: Path, plan: str) -> Tuned:
+    network = torch.load(networks / f"{plan}.pt", weights_only=False)
+    finetune(network, *images_of("train"), FINETUNING)
+    return Tuned(plan, accuracy(network, *images_of("t10k")))
 
 
 def dense(checkpoint: Path) -> nn.Module:
@@ -117,11 +134,12 @@ def main() -> None:
     commands = parser.add_subparsers(dest="command", required=True)
     training = commands.add_parser("train")
     training.add_argument("checkpoint", type=Path)
-    measuring = commands.add_parser("measure")
+    measuring, tuning = commands.add_parser("measure"), commands.add_parser("finetune")
     measuring.add_argument("checkpoint", type=Path)
-    measuring.add_argument("--results", type=Path, required=True)
-    measuring.add_argument("--jobs", type=int, default=1)
-    measuring.add_argument("--scheme", choices=SCHEMES, help="only this one")
+    for command in (measuring, tuning):
+        command.add_argument("networks", type=Path)
+        command.add_argument("--results", type=Path, required=True)
+        command.add_argument("--jobs", type=int, default=2)
     writing = commands.add_parser("page")
     writing.add_argument("results", type=Path)
     writing.add_argument("page", type=Path)
@@ -129,7 +147,15 @@ def main() -> None:
     if given.command == "train":
         train(Path(os.environ.get("FASHION_MNIST", FOLDER)), given.checkpoint, TRAINING)
     elif given.command == "measure":
-        measure(given.checkpoint, given.results, given.jobs, given.scheme)
+        given.networks.mkdir(exist_ok=True)
+        known = {cell.key for cell in cells(given.results)}
+        todo = [key for key in keys() if key not in known]
+        fixed = (given.checkpoint, given.networks, given.results)
+        each(one, [(*fixed, key) for key in todo], given.results, given.jobs)
+    elif given.command == "finetune":
+        plans = dict.fromkeys(cell.plan for cell in cells(given.results))
+        left = [plan for plan in plans if plan not in finetuned(given.results)]
+        each(tuned, [(given.networks, plan) for plan in left], given.results, given.jobs)
     else:
         given.page.write_text(page(given.results), encoding="utf-8")
 

@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Callable, Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 SPEEDUPS = (2.0, 4.0, 8.0)
 SCHEMES = ("protected", "global", "local")
@@ -31,11 +31,11 @@ class Key(NamedTuple):
 
 @dataclass(frozen=True)
 class Cell:
-    """One plan. ``cut``, ``repaired``, ``finetuned``: shares of the 10,000 test images that are right.
+    """One plan. ``cut``, ``repaired``, ``finetuned``: shares of the 10,000 test images that are right; the
+    last one comes from the ``Tuned`` of the plan, if there is one.
 
     ``plan``: a digest of what is kept; ``kept``: share of the parameters; ``reached``: the speedup;
-    ``seconds``: of reading the data, scoring and selecting. ``twin``: the plan is that of another row, whose
-    accuracies these are.
+    ``seconds``: of scoring and selecting.
     """
 
     key: Key
@@ -45,15 +45,37 @@ class Cell:
     seconds: float
     cut: float = 0.0
     repaired: float = 0.0
-    finetuned: float = 0.0
-    twin: bool = False
+    finetuned: float | None = None
+
+    def at(self, stage: str) -> float | None:
+        value: float | None = getattr(self, stage)
+        return value
+
+
+@dataclass(frozen=True)
+class Tuned:
+    """Accuracy of a plan's repaired network after an epoch."""
+
+    plan: str
+    accuracy: float
+
+
+def rows(results: Path, kind: str) -> list[dict[str, Any]]:
+    if not results.exists():
+        return []
+    found = [json.loads(line) for line in results.read_text().splitlines()]
+    return [row[kind] for row in found if kind in row]
 
 
 def cells(results: Path) -> list[Cell]:
-    if not results.exists():
-        return []
-    rows = [json.loads(line) for line in results.read_text().splitlines()]
-    return [Cell(**{**row, "key": Key(*row["key"])}) for row in rows]
+    tuned = finetuned(results)
+    made = (Cell(**{**row, "key": Key(*row["key"])}) for row in rows(results, "cell"))
+    return [replace(cell, finetuned=tuned.get(cell.plan)) for cell in made]
+
+
+def finetuned(results: Path) -> dict[str, float]:
+    """By plan."""
+    return {row["plan"]: row["accuracy"] for row in rows(results, "tuned")}
 
 
 Found = Mapping[Key, Cell]
@@ -69,7 +91,8 @@ A ResNet-20 (one input channel) trained for 10 epochs on Fashion-MNIST at 14 x 1
 
     export FASHION_MNIST=DIR
     python benchmarks/criteria_accuracy.py train resnet20-14.pth
-    python benchmarks/criteria_accuracy.py measure resnet20-14.pth --results criteria_accuracy.jsonl --jobs 2
+    python benchmarks/criteria_accuracy.py measure resnet20-14.pth NETWORKS --results criteria_accuracy.jsonl
+    python benchmarks/criteria_accuracy.py finetune NETWORKS --results criteria_accuracy.jsonl
     python benchmarks/criteria_accuracy.py page criteria_accuracy.jsonl docs/criteria-accuracy.md
 
 on two shared cores without a GPU; DIR holds Fashion-MNIST's four idx.gz files, as Debian's package
@@ -78,7 +101,7 @@ page.
 
 *cut* is the network as `--repair none` leaves it, *repaired* with the default repair, *finetuned* the
 repaired one after one epoch of SGD (rate 0.01, momentum 0.9, batch 128, weight decay 5e-4; every network sees
-the same pictures in the same order). The dense network after such an epoch: {after:.2%}. Criteria and repair
+the same pictures in the same order). {after} Criteria and repair
 read the same 512 images of the training set, with labels; *T* is `--temperature`. Everything else is the
 default of `prune`. There is one network, one seed: differences under half a point are called ties below,
 and larger ones need not be those of another network."""
@@ -90,8 +113,9 @@ def page(results: Path) -> str:
     if dense is None:
         raise SystemExit(f"{results} has no row of the dense network")
     rows = [cell for cell in found.values() if cell is not dense]
+    distinct = {cell.plan: cell for cell in rows}
     head = HEAD.format(
-        dense=dense.cut, after=dense.finetuned, plans=len(rows), distinct=len({cell.plan for cell in rows})
+        dense=dense.cut, after=after(dense, distinct.values()), plans=len(rows), distinct=len(distinct)
     )
     parts = [head, "## What the papers found", findings(found)]
     for scheme in SCHEMES:
@@ -101,11 +125,17 @@ def page(results: Path) -> str:
     return "\n\n".join(parts) + "\n"
 
 
+def after(dense: Cell, distinct: Collection[Cell]) -> str:
+    left = sum(cell.finetuned is None for cell in distinct)
+    text = "" if dense.finetuned is None else f"The dense network after such an epoch: {dense.finetuned:.2%}."
+    return text + (f" {left} of the networks were not finetuned." if left else "")
+
+
 ROUNDS_TEXT = """`--steps 5 --scheme protected`: scores are taken anew in each of five rounds, on the network
 as it is by then; nothing is trained or repaired between them. In brackets: one round."""
 PARAMETERS = """Share of the dense network's parameters, at 2x / 4x / 8x fewer MACs, and seconds of one
-process with one thread for scoring and selecting (median over schemes and speedups; with data, of which about
-half is reading them; the machine had other work to do)."""
+process with one thread for scoring and selecting (median over schemes and speedups; the machine had other
+work to do, so they tell little; see [criteria-cost.md](criteria-cost.md))."""
 
 
 def named(criterion: str, temperature: float) -> str:
@@ -121,7 +151,7 @@ def at(
 def accuracies(found: Found, scheme: str) -> str:
     lines = [header(["criterion", *(f"{speedup:g}x {stage}" for speedup in SPEEDUPS for stage in STAGES)])]
     best = {
-        (speedup, stage): max((getattr(cell, stage) for cell in of(found, scheme, speedup)), default=0.0)
+        (speedup, stage): max(values(of(found, scheme, speedup), stage), default=0.0)
         for speedup in SPEEDUPS for stage in STAGES
     }  # fmt: skip
     for criterion in CRITERIA:
@@ -134,10 +164,14 @@ def accuracies(found: Found, scheme: str) -> str:
 
 
 def share(cell: Cell | None, stage: str, best: float) -> str:
-    if cell is None:
+    value = None if cell is None else cell.at(stage)
+    if value is None:
         return ""
-    value = getattr(cell, stage)
     return f"**{100 * value:.2f}**" if value == best else f"{100 * value:.2f}"
+
+
+def values(cells: Iterable[Cell], stage: str) -> list[float]:
+    return [value for cell in cells if (value := cell.at(stage)) is not None]
 
 
 def of(found: Found, scheme: str, speedup: float) -> list[Cell]:
@@ -153,8 +187,8 @@ def rounds(found: Found) -> str:
         for speedup in SPEEDUPS:
             five, once = (at(found, criterion, SCHEMES[0], speedup, steps) for steps in (5, 1))
             for stage in STAGES:
-                before = f" ({100 * getattr(once, stage):.2f})" if once else ""
-                shown.append(share(five, stage, -1.0) + before if five else "")
+                before = share(once, stage, -1.0)
+                shown.append(share(five, stage, -1.0) + (f" ({before})" if before else ""))
         lines.append(line([named(*criterion), *shown]))
     return "\n".join(lines)
 
@@ -179,7 +213,8 @@ def findings(found: Found) -> str:
 
 def compared(pairs: Sequence[tuple[Cell | None, Cell | None]], stage: str) -> str:
     """How often the first is better, level and worse, and by how much in the mean."""
-    gaps = [getattr(a, stage) - getattr(b, stage) for a, b in pairs if a is not None and b is not None]
+    both = [values((a, b), stage) for a, b in pairs if a is not None and b is not None]
+    gaps = [pair[0] - pair[1] for pair in both if len(pair) == 2]
     if not gaps:
         return "not measured"
     better, worse = sum(gap > TIE for gap in gaps), sum(gap < -TIE for gap in gaps)
@@ -240,12 +275,9 @@ def leaders(found: Found) -> Iterator[str]:
         for scheme in SCHEMES:
             for speedup in SPEEDUPS:
                 column = of(found, scheme, speedup)
-                best = max(
-                    (getattr(cell, stage) for cell in column if cell.key.criterion.startswith("magnitude")),
-                    default=None,
-                )
-                if best is not None:
-                    ranks.append(1 + sum(getattr(cell, stage) > best for cell in column))
+                own = values((cell for cell in column if cell.key.criterion.startswith("magnitude")), stage)
+                if own:
+                    ranks.append(1 + sum(value > max(own) for value in values(column, stage)))
         top = sum(rank <= 5 for rank in ranks)
         yield (
             f"  magnitude-l1 and -l2, {stage}: in the top five in {top} of {len(ranks)} columns "
@@ -280,12 +312,12 @@ def chance(found: Found) -> Iterator[str]:
 
 
 def spread(column: Sequence[Cell], stage: str) -> str:
-    values = [getattr(cell, stage) for cell in column]
-    if not values:
+    shares = values(column, stage)
+    if not shares:
         return "not measured"
-    random = next((getattr(cell, stage) for cell in column if cell.key.criterion == "random"), 0.0)
-    worse = sum(value < random - TIE for value in values)
-    return f"{100 * max(values):.2f} to {100 * min(values):.2f}, {worse} of {len(values)} worse than random"
+    random = max(values((cell for cell in column if cell.key.criterion == "random"), stage), default=0.0)
+    worse = sum(value < random - TIE for value in shares)
+    return f"{100 * max(shares):.2f} to {100 * min(shares):.2f}, {worse} of {len(shares)} worse than random"
 
 
 FINDINGS: Sequence[Callable[[Found], Iterator[str]]] = (schemes, grasps, losses, leaders, counts, chance)
