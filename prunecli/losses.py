@@ -107,6 +107,18 @@ def fitting_loss(outputs: Any, samples: int) -> str:
     return "cross-entropy" if is_classifier and found[0].shape[1] > 1 else "mse"
 
 
+def required_difference(network: nn.Module, teacher: nn.Module) -> None:
+    """Raises ``UsageError`` where ``network`` has the weights of ``teacher``: its distillation loss, and the
+    gradient of that, are then zero.
+    """
+    own, other = network.state_dict(), teacher.state_dict()
+    if own.keys() == other.keys() and all(torch.equal(own[n].cpu(), other[n].cpu()) for n in own):
+        raise UsageError(
+            "--loss kd compares with the dense network, and this one does not differ from it",
+            "--loss cross-entropy, which draws labels from the network where there are none",
+        )
+
+
 def scores_in(outputs: Any, samples: int) -> Tensor:
     """The scores of classes, ``[samples, positions, classes]``: the first floating output. Classes are its
     second dimension (``[n, classes, h, w]``), or the last of three (``[n, tokens, classes]``).
