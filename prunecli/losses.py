@@ -6,6 +6,7 @@ its samples, so that batches of any size add up.
 
 from __future__ import annotations
 
+import hashlib
 from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any
@@ -148,7 +149,13 @@ def drawn(scores: Tensor, seed: int, first: int) -> Tensor:
 
 def _each(seed: int, first: int, count: int, draw: Callable[[torch.Generator], Any]) -> list[Any]:
     """What ``draw`` makes with a generator for every sample."""
-    return [draw(torch.Generator().manual_seed((seed << 32) ^ (first + index))) for index in range(count)]
+    return [draw(torch.Generator().manual_seed(_mixed(seed, first + index))) for index in range(count)]
+
+
+def _mixed(seed: int, sample: int) -> int:
+    """A seed for one sample: torch's generator looks at 32 bits."""
+    digest = hashlib.sha256(f"{seed}:{sample}".encode()).digest()
+    return int.from_bytes(digest[:4], "little")
 
 
 def _normal(output: Tensor, samples: int, generator: torch.Generator) -> Tensor:

@@ -52,7 +52,8 @@ class _Path:
         self._least = _TIED * self._height
         self.entered = torch.zeros_like(along)
         if self._height > 0:
-            self._enter(int(along.abs().argmax()))
+            for tied in self._tied():
+                self._enter(tied)
 
     def goes_on(self) -> bool:
         """To the next event; False at the end of the path."""
@@ -75,6 +76,8 @@ class _Path:
             self._leave(gone)
         elif column is not None:
             self._enter(column)
+            for tied in self._tied():
+                self._enter(tied)
         return self._height > self._least
 
     def refresh(self) -> None:
@@ -97,6 +100,11 @@ class _Path:
         column = int(steps.argmin())
         step = float(steps[column])
         return (step, column) if step < self._height else (self._height, None)
+
+    def _tied(self) -> list[int]:
+        """Columns outside that are as correlated as those inside."""
+        found = (self._left.abs() >= self._height - self._least) & ~self._out
+        return [column for column in found.nonzero().flatten().tolist() if column != self._barred]
 
     def _enter(self, column: int) -> None:
         if self.entered[column] == 0:
