@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
 from copy import deepcopy
 from functools import cache
 from typing import Any
@@ -28,11 +27,21 @@ everywhere = pytest.mark.parametrize(
 """A test for every network, round and type."""
 
 
+MANY = 19
+"""Samples that no single chunk holds."""
+
+
 @cache
 def reference_of(name: str, stage: str) -> Reference:
     """With the cross-entropy of the given labels."""
     dense = case(name)
     return Reference(dense if stage == "dense" else dense.halved())
+
+
+@cache
+def many_of(name: str) -> Reference:
+    """The dense network with samples for several chunks."""
+    return Reference(case(name, samples=MANY))
 
 
 def engine(
@@ -73,8 +82,3 @@ def check_one(found: Array, wanted: Array, tolerance: float, what: str) -> None:
 def lowest(scores: Array, count: int) -> set[int]:
     """The units that are removed first."""
     return set(np.argsort(scores, kind="stable")[:count].tolist())
-
-
-def spread(scores: Mapping[str, torch.Tensor]) -> float:
-    """The largest score: nothing is proved by zeros."""
-    return max(float(values.abs().max()) for values in scores.values())

@@ -25,8 +25,8 @@ CLASSES = 4
 
 
 class Residual(nn.Module):
-    """Convolutions with BatchNorm around a residual stream, which a block, a convolution with bias and the
-    classifier read; there a unit owns four columns.
+    """Convolutions with BatchNorm around a residual stream, which a block (twice), a convolution with bias
+    and the classifier read; there a unit owns four columns.
     """
 
     def __init__(self) -> None:
@@ -39,8 +39,8 @@ class Residual(nn.Module):
 
     def forward(self, x: Tensor) -> Tensor:
         x = self.stem_norm(self.stem(x)).relu()
-        x = x + self.second_norm(self.second(self.first_norm(self.first(x)).relu()))
-        x = x.relu()
+        for _ in range(2):
+            x = (x + self.second_norm(self.second(self.first_norm(self.first(x)).relu()))).relu()
         side = self.side(x).tanh()
         return self.head(torch.cat([F.max_pool2d(x, 2).flatten(1), side.flatten(1)], 1))
 
@@ -54,7 +54,7 @@ class Grouped(nn.Module):
         self.pairs, self.pairs_norm = nn.Conv2d(8, 12, 3, padding=1, groups=2, bias=False), nn.BatchNorm2d(12)
         self.depthwise, self.norm = nn.Conv2d(12, 12, 3, padding=1, groups=12, bias=False), nn.BatchNorm2d(12)
         self.mix = nn.Conv2d(12, 6, 1)
-        self.triples = nn.Conv2d(6, 6, 3, groups=3)
+        self.triples = nn.Conv2d(6, 6, 3, padding=1, dilation=2, groups=3)
         self.head = nn.Linear(6, CLASSES)
 
     def forward(self, x: Tensor) -> Tensor:
@@ -110,18 +110,23 @@ class GroupedQueries(nn.Module):
 
 
 class Transposed(nn.Module):
-    """A small decoder: transposed convolutions, plain and of two groups."""
+    """A small decoder: transposed convolutions, plain and of two groups. Without ``pooled`` it says something
+    of every position.
+    """
 
     def __init__(self) -> None:
         super().__init__()
+        self.pooled = True
         self.stem, self.stem_norm = nn.Conv2d(3, 6, 1), nn.BatchNorm2d(6)
-        self.up, self.up_norm = nn.ConvTranspose2d(6, 8, 2, stride=2, bias=False), nn.BatchNorm2d(8)
+        self.up = nn.ConvTranspose2d(6, 8, 3, stride=2, padding=1, output_padding=1, bias=False)
+        self.up_norm = nn.BatchNorm2d(8)
         self.pairs = nn.ConvTranspose2d(8, 6, 3, padding=1, groups=2)
         self.out = nn.ConvTranspose2d(6, CLASSES, 3, padding=1)
 
     def forward(self, x: Tensor) -> Tensor:
         x = self.up_norm(self.up(self.stem_norm(self.stem(x)).relu())).relu()
-        return self.out(F.gelu(self.pairs(x))).mean((2, 3))
+        maps = self.out(F.gelu(self.pairs(x)))
+        return maps.mean((2, 3)) if self.pooled else maps
 
 
 NETWORKS: dict[str, tuple[Callable[[], nn.Module], tuple[int, ...]]] = {

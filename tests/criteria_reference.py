@@ -194,11 +194,13 @@ def _without_bias(module: nn.Module, x: Tensor) -> Tensor:
 
 def _transposed(module: nn.ConvTranspose2d, x: Tensor, weight: Tensor) -> Tensor:
     """Every input position throws its kernel onto the output."""
-    (high, wide), (pad, _), stride = module.kernel_size, module.padding, module.stride[0]
-    rows, columns = x.shape[1:]
+    (high, wide), (pad, _), (more, _) = module.kernel_size, module.padding, module.output_padding
+    stride, (rows, columns) = module.stride[0], x.shape[1:]
     pieces = []
     for part, w in zip(x.chunk(module.groups), weight.chunk(module.groups), strict=True):
-        canvas = x.new_zeros(w.shape[1], (rows - 1) * stride + high, (columns - 1) * stride + wide)
+        canvas = x.new_zeros(
+            w.shape[1], (rows - 1) * stride + high + more, (columns - 1) * stride + wide + more
+        )
         for i in range(rows):
             for j in range(columns):
                 thrown = torch.einsum("c,cohw->ohw", part[:, i, j], w)
@@ -244,21 +246,25 @@ def fisher(reference: Reference, group: Group, rule: str) -> Array | None:
 
 def activation_products(reference: Reference, slot: Slot, group: Group) -> Array:
     """Sum over positions of x * dL/dx, the gradient through this consumer alone: ``[n, c]``."""
-    module, caught = reference.module_of(slot), []
+    module = reference.module_of(slot)
+    caught: list[Tensor] = []
 
-    def detach(_: nn.Module, args: tuple[Tensor]) -> tuple[Tensor]:
-        # The consumer gets a copy of its own: what flows through others does not come to it.
-        caught.append(args[0].detach().clone().requires_grad_())
+    def fork(_: nn.Module, args: tuple[Tensor]) -> tuple[Tensor]:
+        # The consumer gets a copy of its own: the gradient of that copy is what flows through it alone.
+        caught.append(args[0].clone())
         return (caught[-1],)
 
     columns = []
-    handle = module.register_forward_pre_hook(detach)
+    handle = module.register_forward_pre_hook(fork)
     for x, label in zip(reference.case.inputs, reference.case.labels, strict=True):
         caught.clear()
         loss = reference.loss(reference.case.module(x), label)
-        (gradient,) = torch.autograd.grad(loss, caught)
-        values = _features_first(module, caught[0].detach() * gradient)
-        columns.append([float(values[own].sum()) for own in reference.places(slot, group)])
+        gradients = torch.autograd.grad(loss, caught)
+        calls = [
+            _features_first(module, given.detach() * g) for given, g in zip(caught, gradients, strict=True)
+        ]
+        places = reference.places(slot, group)
+        columns.append([sum(float(values[own].sum()) for values in calls) for own in places])
     handle.remove()
     return np.array(columns).T
 

@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import pytest
 import torch
-from criteria_checks import check, everywhere, reference_of
+from criteria_checks import check, everywhere, many_of, reference_of
 
 
 @everywhere
@@ -17,3 +19,11 @@ def test_scores_are_those_of_the_reference(criterion: str, name: str, stage: str
 def test_reductions_over_slots(rule: str) -> None:
     for criterion in ("obd-c", "obd-hessian"):
         check(criterion, reference_of("residual", "dense"), torch.float64, reduce=rule)
+
+
+@pytest.mark.parametrize("options", [{}, {"memory": 1}])
+@pytest.mark.parametrize("criterion", ["obd-c", "obd-hessian"])
+def test_every_sample_counts_alone(criterion: str, options: dict[str, Any]) -> None:
+    """A square of sums over a chunk, or the last chunk alone, would be something else."""
+    for name in ("residual", "grouped queries"):
+        check(criterion, many_of(name), torch.float64, **options)
