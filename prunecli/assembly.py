@@ -127,6 +127,17 @@ def _copied_attribute(name: str, value: Any, memo: dict[int, Any]) -> Any:
     return memo[id(value)]
 
 
+def working_copy(
+    module: nn.Module, device: torch.device | None = None, dtype: torch.dtype | None = None
+) -> nn.Module:
+    """A copy in eval mode with tensors of its own that need no gradient, floating ones in ``dtype``."""
+    tensors = {}
+    for name, tensor in all_tensors(module).items():
+        wanted = dtype if tensor.is_floating_point() else None
+        tensors[name] = tensor.detach().to(device=device, dtype=wanted, copy=True)
+    return rebuilt(module, tensors).eval().requires_grad_(False)
+
+
 def skeleton(module: nn.Module) -> nn.Module:
     """A copy whose parameters and buffers are on the meta device."""
     return rebuilt(

@@ -11,10 +11,10 @@ from torch import Tensor, nn
 import prunecli
 from prunecli.assembly import all_tensors, rebuilt
 from prunecli.inputs import Inputs
-from prunecli.repair.lockstep import one_thread_each
 from prunecli.repair.survey import Survey, survey
 from prunecli.repair.sweep import Sweep
 from prunecli.report.figures import OperationRow
+from prunecli.running.chunks import one_thread_each
 
 CPU = torch.device("cpu")
 

@@ -8,9 +8,9 @@ from attentions import FOLLOWED, HEADS, LEFT, LEFT_IN_A_BATCH, Attention, operan
 from torch import Tensor, nn
 
 from prunecli.inputs import Inputs
-from prunecli.repair.calls import Call
 from prunecli.repair.lockstep import Forward
 from prunecli.repair.survey import Operation, survey
+from prunecli.running.calls import Call
 
 
 def of_logits(net: nn.Module, x: Tensor) -> list[Operation]:

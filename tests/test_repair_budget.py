@@ -5,8 +5,8 @@ from dataclasses import replace
 import pytest
 
 from prunecli.repair.budget import Budget, plan, seconds
-from prunecli.repair.calls import Geometry
 from prunecli.repair.survey import Operation, Survey
+from prunecli.running.calls import Geometry
 
 WIDE = Operation(
     0, "convolution", "w", (512, 512, 3, 3), (4608, 9, 3, 1), 0, Geometry(groups=1), 49, 4608, 512

@@ -7,7 +7,7 @@ import torch
 from torch import Tensor, nn
 
 from prunecli.inputs import Inputs
-from prunecli.repair.lockstep import Chunks, Forward, one_thread_each
+from prunecli.repair.lockstep import Forward
 
 
 class Net(nn.Module):
@@ -61,18 +61,3 @@ def test_what_forward_raises_comes_through_and_no_thread_stays() -> None:
     for forward in (broken, left, unused):
         forward.close()
     assert threading.active_count() == before
-
-
-def test_results_come_in_the_order_of_the_chunks() -> None:
-    threads = torch.get_num_threads()
-    torch.set_num_threads(2)
-    try:
-        with one_thread_each(torch.device("cpu")) as chunks:
-            assert torch.get_num_threads() == 1
-            assert list(chunks.each(lambda x: x * x, range(7))) == [x * x for x in range(7)]
-        assert torch.get_num_threads() == 2
-        assert (
-            list(Chunks(torch.device("cpu")).each(lambda _: torch.is_grad_enabled(), range(3))) == [False] * 3
-        )
-    finally:
-        torch.set_num_threads(threads)

@@ -9,7 +9,7 @@ import torch
 from torch import Tensor
 
 import prunecli.repair.logits as solving
-from prunecli.repair.calls import Call, Heads
+from prunecli.running.calls import Call, Heads
 
 
 def test_nothing_is_changed_where_nothing_is_better_on_held_out_samples() -> None:

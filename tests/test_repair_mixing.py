@@ -4,9 +4,9 @@ import torch
 from torch import nn
 
 from prunecli.repair import mixing
-from prunecli.repair.calls import Call
 from prunecli.repair.moments import Moments
 from prunecli.repair.ridge import fit
+from prunecli.running.calls import Call
 
 
 def call(weight: torch.Tensor, x: torch.Tensor, kind: str = "convolution") -> Call:

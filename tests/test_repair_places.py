@@ -6,8 +6,8 @@ from torch import Tensor, nn
 from prunecli.coupling.axes import Concat, Fixed, Product, Units
 from prunecli.coupling.cost import Polynomial
 from prunecli.coupling.space import Group, Space
-from prunecli.repair.calls import Call, Geometry
 from prunecli.repair.places import kept_inputs, kept_outputs
+from prunecli.running.calls import Call, Geometry
 
 A, B = Units("a"), Units("b")
 KEEP = {"a": (0, 2), "b": (1, 3, 4)}

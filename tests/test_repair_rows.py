@@ -5,7 +5,7 @@ import torch
 from torch import Tensor, nn
 
 from prunecli.repair import rows
-from prunecli.repair.calls import Call, Geometry
+from prunecli.running.calls import Call, Geometry
 
 LAYERS: dict[str, tuple[nn.Module, tuple[int, ...]]] = {
     "plain": (nn.Conv2d(3, 4, 3), (2, 3, 7, 6)),

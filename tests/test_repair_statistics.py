@@ -4,8 +4,8 @@ import torch
 from torch import Tensor, nn
 
 from prunecli.inputs import Inputs
-from prunecli.repair.lockstep import one_thread_each
 from prunecli.repair.statistics import recalibrate
+from prunecli.running.chunks import one_thread_each
 
 
 def test_every_norm_has_the_statistics_of_what_it_sees() -> None:

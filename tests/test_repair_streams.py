@@ -9,8 +9,8 @@ import torch
 from torch import Tensor, nn
 from torch.utils._python_dispatch import TorchDispatchMode
 
-from prunecli.repair.calls import Parameters, recognise
 from prunecli.repair.streams import Branches, Sum
+from prunecli.running.calls import Parameters, recognise
 
 
 class Watched(TorchDispatchMode):  # type: ignore[no-untyped-call]

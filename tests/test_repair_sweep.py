@@ -13,10 +13,10 @@ import prunecli
 from prunecli.assembly import all_tensors, rebuilt
 from prunecli.coupling.axes import kept_indices
 from prunecli.inputs import Inputs
-from prunecli.repair.lockstep import one_thread_each
 from prunecli.repair.queries import AND_OF_LOGITS
 from prunecli.repair.survey import survey
 from prunecli.repair.sweep import LEAST_SQUARES, MIXING, OF_SUM, Sweep
+from prunecli.running.chunks import one_thread_each
 
 
 def convolutions() -> nn.Module:

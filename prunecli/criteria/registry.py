@@ -9,6 +9,7 @@ from importlib.metadata import EntryPoint, entry_points
 
 from torch import Tensor
 
+from prunecli.criteria.evidence import LOSS_NEEDS, NEEDS
 from prunecli.criteria.views import Elementwise, GroupView, SlotView
 from prunecli.errors import InputError, unknown_name
 
@@ -27,9 +28,15 @@ class Criterion:
     ``statistic`` gives the additive statistic of one slot (float64 ``[n]``), or None where it says nothing.
     The statistics of a group's slots are reduced, then ``finish`` makes scores of them (``[n]`` to ``[n]``).
     A criterion that scores a group as a whole gives ``of_group`` instead. ``not_scorable`` is the reason
-    reported for a group about which no slot says anything. ``normalize`` is the default under global schemes.
-    ``sums`` names the elementwise function whose ``SlotView.sum_of`` the statistic asks for of every slot, if
-    there is one: those passes are then made side by side beforehand.
+    reported for a group about which no slot says anything. ``normalize`` is the default under global schemes,
+    ``reduce`` the criterion's own ``--reduce``. ``sums`` names the elementwise function whose
+    ``SlotView.sum_of`` the statistic asks for of every slot, if there is one: those passes are then made side
+    by side beforehand.
+
+    A criterion that looks at data names in ``needs`` what of it (keys of
+    :data:`prunecli.criteria.evidence.NEEDS`); the properties of :class:`SlotView` then hold it. One that is a
+    mean over samples gives ``each``: the statistic is then float64 ``[n, c]`` for ``c`` samples, reduced
+    sample by sample, and the score is the mean over all samples of ``each`` of it (``[n, c]`` to ``[n, c]``).
     """
 
     name: str
@@ -41,6 +48,17 @@ class Criterion:
     not_scorable: str = "no weights to score"
     normalize: str = "mean"
     sums: Elementwise | None = None
+    needs: frozenset[str] = frozenset()
+    each: Callable[[Tensor], Tensor] | None = None
+    reduce: str = "sum"
+
+    @property
+    def needs_data(self) -> bool:
+        return bool(self.needs)
+
+    @property
+    def needs_loss(self) -> bool:
+        return bool(self.needs & LOSS_NEEDS)
 
 
 CRITERIA: dict[str, Criterion] = {}
@@ -52,6 +70,11 @@ def register_criterion(criterion: Criterion) -> Criterion:
         raise ValueError(f"criterion '{criterion.name}' is registered twice")
     if (criterion.statistic is None) == (criterion.of_group is None):
         raise ValueError(f"criterion '{criterion.name}' needs either a statistic or of_group")
+    if criterion.needs - NEEDS.keys():
+        unknown = ", ".join(sorted(criterion.needs - NEEDS.keys()))
+        raise ValueError(
+            f"criterion '{criterion.name}' needs {unknown}, which is not one of {', '.join(NEEDS)}"
+        )
     CRITERIA[criterion.name] = criterion
     return criterion
 

@@ -11,10 +11,11 @@ import torch
 from torch import Tensor
 
 from prunecli.coupling.space import Role, Space
+from prunecli.criteria.evidence import NOTHING, Evidence
 from prunecli.criteria.normalize import NORMALIZE, REDUCE
 from prunecli.criteria.registry import Criterion, find
 from prunecli.criteria.views import GroupView, group_views
-from prunecli.errors import InputError, unknown_name
+from prunecli.errors import InputError, UsageError, unknown_name
 
 # Smaller tensors cost more to hand to another thread than to sum.
 _LARGE = 1 << 14
@@ -33,20 +34,25 @@ def score(
     tensors: Mapping[str, Tensor],
     criterion: str,
     *,
-    reduce: str = "sum",
+    reduce: str | None = None,
     normalize: str | None = None,
     scheme: str = "protected",
     seed: int = 0,
     device: str = "cpu",
+    evidence: Evidence | None = None,
 ) -> Scores:
     """Scores of every group that is not frozen; the lowest is removed first.
 
-    ``normalize=None`` takes the criterion's default under global schemes, and ``none`` under local ones.
-    Raises ``UsageError`` for unknown names, ``InputError`` for a score that is not finite.
+    ``evidence`` is what :func:`prunecli.criteria.gather` found, for a criterion that needs it.
+    ``reduce=None`` takes the criterion's own, ``normalize=None`` its default under global schemes, and
+    ``none`` under local ones. Raises ``UsageError`` for unknown names and for a criterion that lacks its data, ``InputError`` for
+    a score that is not finite.
     """
     chosen = find(criterion)
-    if reduce not in REDUCE:
+    if reduce is not None and reduce not in REDUCE:
         raise unknown_name("reduction", reduce, REDUCE)
+    if chosen.needs and evidence is None:
+        raise UsageError(f"criterion '{criterion}' needs data", "--data DATA; --data noise will do")
     if normalize is None:
         normalize = "none" if scheme in ("local", "uniform") else chosen.normalize
     if normalize not in NORMALIZE:
@@ -55,14 +61,14 @@ def score(
     not_scorable: dict[str, str] = {}
     workers = torch.get_num_threads()
     with one_thread(), torch.no_grad():
-        views = group_views(space, tensors, seed, _float64_device(device))
+        views = group_views(space, tensors, seed, _float64_device(device), evidence)
         _take_sums(views, chosen, workers)
         for view in views:
-            reduced = _reduced(view, chosen, reduce)
-            if reduced is None:
+            values = _before_finish(view, chosen, reduce, evidence or NOTHING)
+            if values is None:
                 not_scorable[view.group.name] = chosen.not_scorable
                 continue
-            scores = NORMALIZE[normalize](chosen.finish(reduced)).to(torch.float32)
+            scores = NORMALIZE[normalize](chosen.finish(values)).to(torch.float32)
             _require_finite(scores, f"group '{view.group.name}'", chosen)
             by_group[view.group.name] = scores
     return Scores(by_group, not_scorable)
@@ -80,7 +86,16 @@ def _take_sums(views: Sequence[GroupView], criterion: Criterion, workers: int) -
             pass
 
 
-def _reduced(view: GroupView, criterion: Criterion, reduce: str) -> Tensor | None:
+def _before_finish(
+    view: GroupView, criterion: Criterion, reduce: str | None, evidence: Evidence
+) -> Tensor | None:
+    if criterion.each is None:
+        return reduced(view, criterion, reduce)
+    return evidence.scores[criterion.name].get(view.group.name)
+
+
+def reduced(view: GroupView, criterion: Criterion, reduce: str | None) -> Tensor | None:
+    """The statistics of all slots, reduced; None where no slot says anything."""
     if criterion.of_group is not None:
         return criterion.of_group(view)
     statistics: list[Tensor] = []
@@ -94,11 +109,11 @@ def _reduced(view: GroupView, criterion: Criterion, reduce: str) -> Tensor | Non
             parameters.append(slot.slot.parameter)
     if not statistics:
         return None
-    reduced = REDUCE[reduce](statistics, roles)
-    if not bool(torch.isfinite(reduced).all()):
+    result = REDUCE[reduce or criterion.reduce](statistics, roles)
+    if not bool(torch.isfinite(result).all()):
         for values, parameter in zip(statistics, parameters, strict=True):
             _require_finite(values, f"'{parameter}'", criterion)
-    return reduced
+    return result
 
 
 def _require_finite(values: Tensor, where: str, criterion: Criterion) -> None:

@@ -14,6 +14,7 @@ from torch import Tensor
 
 from prunecli.coupling.axes import Axis, Concat, Units, groups_in, owners, size_of
 from prunecli.coupling.space import Group, Role, Slot, Space
+from prunecli.criteria.evidence import NOTHING, Evidence
 from prunecli.errors import InputError
 
 Elementwise = Callable[[Tensor], Tensor]
@@ -59,6 +60,7 @@ class ParameterView:
     axes: tuple[Axis, ...]
     device: torch.device
     is_batch_norm_scale: bool = False
+    evidence: Evidence = NOTHING
     _sums: dict[Elementwise, dict[int, Tensor]] = field(default_factory=dict, repr=False)
 
     @property
@@ -84,12 +86,14 @@ class Segment:
     owner: Tensor | None
 
     def per_unit(self, sums: Tensor, size: int) -> Tensor:
-        """``sums`` (one number per index of the dimension) added up per unit: ``[n]``."""
+        """``sums`` (``[index of the dimension, ...]``) added up per unit: ``[n, ...]``."""
         if self.owner is None:
             return sums[self.start : self.start + size]
-        owned = self.owner >= 0
-        stretch = sums[self.start : self.start + len(self.owner)]
-        return torch.zeros(size, dtype=torch.float64).index_add_(0, self.owner[owned], stretch[owned])
+        owner = self.owner.to(sums.device)
+        owned = owner >= 0
+        stretch = sums[self.start : self.start + len(owner)]
+        zeros = sums.new_zeros((size, *sums.shape[1:]))
+        return zeros.index_add_(0, owner[owned], stretch[owned])
 
     def indices(self, size: int) -> Tensor:
         """The indices that each unit owns: int64 ``[n, count]``."""
@@ -124,6 +128,7 @@ class SlotView:
     size: int
     segments: tuple[Segment, ...]
     parameter: ParameterView
+    group: str
 
     @property
     def role(self) -> Role:
@@ -156,12 +161,70 @@ class SlotView:
     def rows(self) -> Tensor:
         """The elements that each unit owns: float64 ``[n, m]`` on the compute device."""
         rows = self.weight.movedim(self.slot.dim, 0)
-        order = torch.cat([segment.indices(self.size) for segment in self.segments], 1).reshape(-1)
-        return rows[order.to(rows.device)].reshape(self.size, -1).to(torch.float64)
+        return rows[self.indices.reshape(-1).to(rows.device)].reshape(self.size, -1).to(torch.float64)
+
+    @property
+    def indices(self) -> Tensor:
+        """The indices of the dimension that each unit owns: int64 ``[n, count]``."""
+        return torch.cat([segment.indices(self.size) for segment in self.segments], 1)
+
+    @property
+    def gradient(self) -> Tensor:
+        """The gradient of the loss, the mean over all samples: float64, of the parameter's shape."""
+        return self.parameter.evidence.gradient[self.slot.parameter]
+
+    @property
+    def curvature(self) -> Tensor:
+        """The Hessian of the loss times its gradient: float64, of the parameter's shape."""
+        return self.parameter.evidence.curvature[self.slot.parameter]
+
+    @property
+    def squared_gradient(self) -> Tensor:
+        """The mean over samples of the squared gradient of each: float64, of the parameter's shape."""
+        return self.parameter.evidence.squared_gradient[self.slot.parameter]
+
+    @property
+    def products(self) -> Tensor:
+        """For each of some samples the sum over the unit's weights of weight times gradient: ``[n, c]``."""
+        along = per_index(self.parameter.evidence.products[self.slot.parameter], self.slot.dim)
+        return self._per_unit(along)
+
+    @property
+    def inputs(self) -> UnitInputs | None:
+        """What the operation was given of each unit; None where this is no ``in`` slot, or not followed."""
+        found = self.parameter.evidence.inputs.get((self.slot.parameter, self.slot.dim))
+        if found is None or self.role != "in":
+            return None
+        owned = self.indices.shape[1]
+        magnitude = self._per_unit(found.magnitude) / (found.count * owned)
+        return UnitInputs(magnitude, self._per_unit(found.squares).sqrt())
+
+    @property
+    def rank(self) -> Tensor | None:
+        """The mean numerical rank of each unit's maps, ``[n]``; None where the operation is given none."""
+        found = self.parameter.evidence.ranks.get((self.slot.parameter, self.slot.dim))
+        if found is None or self.role != "in":
+            return None
+        return self._per_unit(found) / self.indices.shape[1]
+
+    @property
+    def gram(self) -> Tensor | None:
+        """``<C_k, C_l>`` (``[n, n]``) of what units ``k`` and ``l`` contribute to the operation's outputs."""
+        return self.parameter.evidence.grams.get((self.group, self.slot.parameter, self.slot.dim))
 
     def _per_unit(self, sums: Tensor) -> Tensor:
         pieces = [segment.per_unit(sums, self.size) for segment in self.segments]
         return pieces[0] if len(pieces) == 1 else torch.stack(pieces).sum(0)
+
+
+@dataclass(frozen=True)
+class UnitInputs:
+    """What an operation was given of each unit: ``magnitude [n]``, the mean of ``|x|`` over samples and
+    positions, and ``norm [n]``, the square root of the sum of ``x^2``.
+    """
+
+    magnitude: Tensor
+    norm: Tensor
 
 
 @dataclass(frozen=True)
@@ -177,8 +240,19 @@ def _unchanged(values: Tensor) -> Tensor:
     return values
 
 
+def per_index(values: Tensor, dim: int) -> Tensor:
+    """``values [c, *shape]`` summed over all dimensions of a parameter but ``dim``: float64 ``[size, c]``."""
+    others = [other + 1 for other in range(values.dim() - 1) if other != dim]
+    sums = values.sum(others, dtype=torch.float64) if others else values.to(torch.float64)
+    return sums.T
+
+
 def group_views(
-    space: Space, tensors: Mapping[str, Tensor], seed: int, device: torch.device
+    space: Space,
+    tensors: Mapping[str, Tensor],
+    seed: int,
+    device: torch.device,
+    evidence: Evidence | None = None,
 ) -> list[GroupView]:
     """A view of every group that is not frozen. Raises ``InputError`` where a slot has no tensor."""
     parameters: dict[str, ParameterView] = {}
@@ -198,13 +272,13 @@ def group_views(
                 axes = space.axes[slot.parameter]
                 scale = _is_batch_norm_scale(slot.parameter, tensors)
                 parameters[slot.parameter] = ParameterView(
-                    slot.parameter, tensors[slot.parameter], axes, device, scale
+                    slot.parameter, tensors[slot.parameter], axes, device, scale, evidence or NOTHING
                 )
         slots = []
         for slot in group.slots:
             parameter = parameters[slot.parameter]
             owned = segments(slot.parameter, slot.dim)[group.name]
-            slots.append(SlotView(slot, group.size, owned, parameter))
+            slots.append(SlotView(slot, group.size, owned, parameter, group.name))
         views.append(GroupView(group, tuple(slots), seed))
     return views
 

@@ -17,8 +17,8 @@ import torch
 from torch import Tensor
 
 from prunecli.coupling.recording import tensors_in
-from prunecli.repair.calls import Call, Heads, Parameters
 from prunecli.repair.streams import mark
+from prunecli.running.calls import Call, Heads, Parameters
 
 _TRAIL = "_prunecli_trail"
 _VIEWS = frozenset({"view", "_unsafe_view", "_reshape_alias", "reshape"})

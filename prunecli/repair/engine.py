@@ -16,21 +16,21 @@ from typing import Literal
 import torch
 from torch import Tensor, nn
 
-from prunecli.assembly import all_tensors, rebuilt
+from prunecli.assembly import all_tensors, working_copy
 from prunecli.coupling.space import Space
 from prunecli.data import Samples
 from prunecli.errors import InputError, first_line
 from prunecli.inputs import Inputs
 from prunecli.proofs import FORWARD_ERRORS
 from prunecli.repair.budget import Budget, Plan, plan
-from prunecli.repair.calls import Kind
 from prunecli.repair.judging import output_error, outputs
-from prunecli.repair.lockstep import Chunks, one_thread_each
 from prunecli.repair.places import Keep
 from prunecli.repair.statistics import recalibrate
 from prunecli.repair.survey import Survey, survey
 from prunecli.repair.sweep import Sweep
 from prunecli.report.figures import OperationRow
+from prunecli.running.calls import Kind
+from prunecli.running.chunks import Chunks, one_thread_each
 
 Method = Literal["lstsq", "bn"]
 CUT, STATISTICS, LEAST_SQUARES, BOTH = "none", "bn", "lstsq", "lstsq + bn"
@@ -134,10 +134,10 @@ class Repair:
         has_norms = any(op.kind == "norm" for op in found.operations)
         if has_norms:
             self._say("repair: statistics of norms")
-            candidates[STATISTICS] = _copy(cut)
+            candidates[STATISTICS] = working_copy(cut)
             recalibrate(candidates[STATISTICS], fitted, chunks)
         if work.method == "lstsq":
-            candidates[LEAST_SQUARES] = _copy(cut)
+            candidates[LEAST_SQUARES] = working_copy(cut)
             held = [index % 4 == 3 for index in range(len(fitted))]
             if not any(held):
                 held[-1] = True
@@ -147,7 +147,7 @@ class Repair:
             )  # fmt: skip
             done = sweep.run(fitted, held)
             if has_norms:
-                candidates[BOTH] = _copy(candidates[LEAST_SQUARES])
+                candidates[BOTH] = working_copy(candidates[LEAST_SQUARES])
                 recalibrate(candidates[BOTH], fitted, chunks)
         return candidates, done
 
@@ -167,7 +167,7 @@ class Repair:
 
     def _working(self, module: nn.Module) -> nn.Module:
         """A copy in float32 on the device whose tensors are its own."""
-        return _copy(module, self.device, torch.float32)
+        return working_copy(module, self.device, torch.float32)
 
     def _chunks(self, samples: int, size: int) -> tuple[list[Inputs], int]:
         """The first ``samples`` of them (or a few more), ``size`` at a time, and how many."""
@@ -203,16 +203,6 @@ def _network_runs() -> Iterator[None]:
         raise
     except FORWARD_ERRORS as error:
         raise DoesNotRunError(first_line(error)) from error
-
-
-def _copy(
-    module: nn.Module, device: torch.device | None = None, dtype: torch.dtype | None = None
-) -> nn.Module:
-    tensors = {}
-    for name, tensor in all_tensors(module).items():
-        wanted = dtype if tensor.is_floating_point() else None
-        tensors[name] = tensor.detach().to(device=device, dtype=wanted, copy=True)
-    return rebuilt(module, tensors).eval().requires_grad_(False)
 
 
 def _require_finite(wanted: Sequence[Sequence[Tensor]]) -> None:

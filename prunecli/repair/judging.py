@@ -10,7 +10,7 @@ from torch import Tensor, nn
 from prunecli.assembly import all_tensors, rebuilt
 from prunecli.coupling.recording import outputs_in
 from prunecli.inputs import Inputs
-from prunecli.repair.lockstep import Chunks
+from prunecli.running.chunks import Chunks
 
 
 def outputs(module: nn.Module, samples: Sequence[Inputs], chunks: Chunks) -> list[list[Tensor]]:

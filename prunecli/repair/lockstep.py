@@ -8,25 +8,21 @@ depend on the number of threads.
 from __future__ import annotations
 
 import threading
-from collections.abc import Callable, Iterator, Sequence
-from concurrent.futures import ThreadPoolExecutor
-from contextlib import contextmanager
+from collections.abc import Callable
 from functools import partial
-from typing import Any, TypeVar
+from typing import Any
 
 import torch
 from torch import Tensor, nn
 from torch.utils._python_dispatch import TorchDispatchMode
 
-from prunecli.assembly import all_tensors, rebuilt, without_fast_path
+from prunecli.assembly import all_tensors, rebuilt
 from prunecli.coupling.recording import outputs_in
 from prunecli.inputs import Inputs
 from prunecli.repair.attention import Queries
-from prunecli.repair.calls import Call, Parameters, recognise
 from prunecli.repair.streams import Branches, Sum
-
-T = TypeVar("T")
-R = TypeVar("R")
+from prunecli.running.calls import Call, Parameters, recognise
+from prunecli.running.chunks import take_over_threads
 
 
 class _StoppedError(BaseException):
@@ -87,7 +83,7 @@ class Forward:
         self.outputs = []
 
     def _run(self) -> None:
-        _take_over_threads()
+        take_over_threads()
         self._go.acquire()
         try:
             if not self._ended:
@@ -110,13 +106,6 @@ class Forward:
         if self._ended:
             raise _StoppedError
         return result if late else compute()  # type: ignore[return-value]
-
-
-def _take_over_threads() -> None:
-    """A new thread computes with as many threads as the environment says, whatever torch was told, until it
-    has asked.
-    """
-    torch.get_num_threads()
 
 
 def _first(result: Any) -> Tensor | None:
@@ -156,34 +145,3 @@ class _Stops(TorchDispatchMode):  # type: ignore[no-untyped-call]
     def _logits(self, func: Any, args: Any, kwargs: Any) -> Call | None:
         found = None if self._queries is None else self._queries.meeting(func, args, kwargs)
         return None if found is None else found.call()
-
-
-class Chunks:
-    """Work on every chunk of samples: in parallel on a CPU, in the order of the chunks to whoever sums."""
-
-    def __init__(self, device: torch.device) -> None:
-        self._workers = 1 if device.type != "cpu" else torch.get_num_threads()
-
-    def each(self, work: Callable[[T], R], chunks: Sequence[T]) -> Iterator[R]:
-        """``work`` of each chunk, in their order; a few at a time, so that results need not all be held."""
-        work = torch.no_grad()(work)
-        if self._workers == 1:
-            yield from map(work, chunks)
-            return
-        with ThreadPoolExecutor(self._workers, initializer=_take_over_threads) as pool:
-            for start in range(0, len(chunks), self._workers):
-                yield from list(pool.map(work, chunks[start : start + self._workers]))
-
-
-@contextmanager
-def one_thread_each(device: torch.device) -> Iterator[Chunks]:
-    """Chunks in parallel, with one thread inside torch for each (see the module)."""
-    chunks = Chunks(device)
-    before = torch.get_num_threads()
-    if device.type == "cpu":
-        torch.set_num_threads(1)
-    try:
-        with without_fast_path():
-            yield chunks
-    finally:
-        torch.set_num_threads(before)

@@ -19,9 +19,9 @@ from functools import reduce
 import torch
 from torch import Tensor
 
-from prunecli.repair.calls import Call, Heads
 from prunecli.repair.moments import Moments
 from prunecli.repair.ridge import fit
+from prunecli.running.calls import Call, Heads
 
 NARROW = 24
 """Features of a head up to which the matrix is written out."""

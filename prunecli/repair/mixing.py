@@ -12,9 +12,9 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
-from prunecli.repair.calls import Call
 from prunecli.repair.moments import Moments
 from prunecli.repair.ridge import Fit
+from prunecli.running.calls import Call
 
 
 @dataclass(frozen=True)

@@ -9,7 +9,7 @@ from torch import Tensor
 
 from prunecli.coupling.axes import kept_indices
 from prunecli.coupling.space import Space
-from prunecli.repair.calls import Call
+from prunecli.running.calls import Call, rows_of
 
 Keep = Mapping[str, Sequence[int]]
 
@@ -49,22 +49,11 @@ def _kept(call: Call, parameter: Tensor, space: Space, keep: Keep, *, inputs: bo
 
 
 def _kept_of_product(call: Call, parameter: Tensor, space: Space, keep: Keep, inputs: bool) -> Tensor | None:
-    """``weight [in, out]`` is the parameter itself or its transpose, or some rows of either."""
-    weight = call.weight
-    if parameter[0].numel() == 0 or parameter.shape[2:].numel() != 1:
+    found = rows_of(call, parameter)
+    if found is None:
         return None
-    first, second = parameter.shape[0], parameter[0].numel()
-    if weight.stride(1) == second and weight.stride(0) == 1 and weight.shape[0] == second:
-        rows, along, row_is_output = weight.shape[1], second, True
-    elif weight.stride(0) == second and weight.stride(1) == 1 and weight.shape[1] == second:
-        rows, along, row_is_output = weight.shape[0], second, False
-    elif tuple(weight.shape) == (second, first):
-        rows, along, row_is_output = first, second, True
-    else:
-        return None
-    dim = 0 if row_is_output != inputs else 1
+    dim = 0 if found.are_outputs != inputs else 1
     kept = kept_indices(space.axes[call.name or ""][dim], space.sizes, keep)
     if dim == 1:
         return kept
-    start = weight.storage_offset() // along
-    return kept[(kept >= start) & (kept < start + rows)] - start
+    return kept[(kept >= found.start) & (kept < found.start + found.count)] - found.start

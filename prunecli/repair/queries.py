@@ -9,11 +9,11 @@ import torch
 from torch import Tensor
 
 from prunecli.repair import logits, rows
-from prunecli.repair.calls import Call
-from prunecli.repair.lockstep import Chunks
 from prunecli.repair.logits import Grams, Match, Mix
 from prunecli.repair.survey import Operation
 from prunecli.report.figures import OperationRow
+from prunecli.running.calls import Call
+from prunecli.running.chunks import Chunks
 
 OF_LOGITS, AND_OF_LOGITS = "least squares of the logits", " and of the logits"
 

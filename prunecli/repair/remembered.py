@@ -16,9 +16,9 @@ from torch import Tensor, nn
 from prunecli.data import Samples
 from prunecli.data.samples import Batch, Lazy
 from prunecli.inputs import Inputs
-from prunecli.repair.calls import Call
 from prunecli.repair.lockstep import Forward
 from prunecli.repair.sweep import computed
+from prunecli.running.calls import Call
 
 
 @dataclass(frozen=True)

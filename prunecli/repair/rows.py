@@ -10,7 +10,7 @@ import torch
 import torch.nn.functional as F  # noqa: N812  (torch's own name for it)
 from torch import Tensor
 
-from prunecli.repair.calls import Call
+from prunecli.running.calls import Call
 
 
 def picked(call: Call, output_shape: tuple[int, ...], most: int, seed: int) -> Tensor | None:

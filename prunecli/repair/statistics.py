@@ -13,8 +13,9 @@ import torch
 from torch import Tensor, nn
 
 from prunecli.inputs import Inputs
-from prunecli.repair.calls import Call
-from prunecli.repair.lockstep import Chunks, Forward
+from prunecli.repair.lockstep import Forward
+from prunecli.running.calls import Call
+from prunecli.running.chunks import Chunks
 
 
 def recalibrate(pruned: nn.Module, samples: Sequence[Inputs], chunks: Chunks) -> int:

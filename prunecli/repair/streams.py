@@ -17,7 +17,7 @@ import torch
 from torch import Tensor
 
 from prunecli.coupling.recording import tensors_in
-from prunecli.repair.calls import Call, Parameters
+from prunecli.running.calls import Call, Parameters
 
 _BRANCH = "_prunecli_branch"
 _SAME = frozenset({"alias", "detach", "clone", "_to_copy"})

@@ -18,8 +18,8 @@ from prunecli.assembly import without_fast_path
 from prunecli.coupling.recording import outputs_in, tensors_in
 from prunecli.inputs import Inputs
 from prunecli.repair.attention import Meeting, Queries, alone
-from prunecli.repair.calls import Call, Geometry, Kind, Parameters, place, recognise
 from prunecli.repair.streams import Branches, Uses
+from prunecli.running.calls import Call, Geometry, Kind, Parameters, place, recognise
 
 CHOOSERS = frozenset(
     {"topk", "sort", "argsort", "nonzero", "nms", "argmax", "argmin", "multinomial", "bucketize"}

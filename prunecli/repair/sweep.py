@@ -20,14 +20,15 @@ from prunecli.assembly import all_tensors
 from prunecli.coupling.space import Space
 from prunecli.inputs import Inputs
 from prunecli.repair import mixing, queries, rows
-from prunecli.repair.calls import Call
-from prunecli.repair.lockstep import Chunks, Forward
+from prunecli.repair.lockstep import Forward
 from prunecli.repair.moments import Moments
 from prunecli.repair.places import Keep, kept_inputs, kept_outputs
 from prunecli.repair.queries import Maker, Met
 from prunecli.repair.ridge import Fit, fit
 from prunecli.repair.survey import Operation
 from prunecli.report.figures import OperationRow
+from prunecli.running.calls import Call
+from prunecli.running.chunks import Chunks
 
 EXACT = 1e-6
 """Relative error of an operation below which there is nothing to repair."""

@@ -9,7 +9,7 @@ import torch.nn.functional as F  # noqa: N812
 from torch import Tensor, nn
 from torch.utils._python_dispatch import TorchDispatchMode
 
-from prunecli.repair.calls import Call, Parameters, recognise
+from prunecli.running.calls import Call, Parameters, recognise
 
 
 class Watch(TorchDispatchMode):

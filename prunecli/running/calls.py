@@ -82,6 +82,33 @@ def place(tensor: Tensor) -> int:
     return tensor.untyped_storage().data_ptr()
 
 
+@dataclass(frozen=True)
+class Rows:
+    """Which rows of its parameter the weight of a product is: ``count`` of them from ``start``; each is an
+    output of it (``are_outputs``), or an input.
+    """
+
+    start: int
+    count: int
+    are_outputs: bool
+
+
+def rows_of(call: Call, parameter: Tensor) -> Rows | None:
+    """``weight [in, out]`` of a product is the parameter itself or its transpose, or some rows of either;
+    None where it is another view.
+    """
+    weight = call.weight
+    if parameter.dim() < 2 or parameter[0].numel() == 0 or parameter.shape[2:].numel() != 1:
+        return None
+    first, second = parameter.shape[0], parameter[0].numel()
+    start = int(weight.storage_offset()) // second
+    if weight.stride(1) == second and weight.stride(0) == 1 and weight.shape[0] == second:
+        return Rows(start, weight.shape[1], are_outputs=True)
+    if weight.stride(0) == second and weight.stride(1) == 1 and weight.shape[1] == second:
+        return Rows(start, weight.shape[0], are_outputs=False)
+    return Rows(start, first, are_outputs=True) if tuple(weight.shape) == (second, first) else None
+
+
 def recognise(func: Any, args: Sequence[Any], kwargs: Mapping[str, Any], known: Parameters) -> Call | None:
     """The weighted operation that calling ``func`` is, or None."""
     reader = _READERS.get(func.overloadpacket.__name__)
