@@ -10,18 +10,20 @@ from torch import Tensor, nn
 
 from prunecli import __version__
 from prunecli.assembly import evaluating
+from prunecli.calibrating import MEMORY, Calibration, Gathering
 from prunecli.checking import verify
 from prunecli.checkpoint.specs import Scalar
 from prunecli.clock import Clock
 from prunecli.coupling import Space
+from prunecli.criteria import Criterion, Evidence, find
 from prunecli.data import Samples
 from prunecli.data.specs import shown
 from prunecli.errors import UsageError, unknown_name
 from prunecli.measuring import counted, totals, traced, unknown_operator_notes
 from prunecli.plan import Plan
+from prunecli.proofs import pruned
 from prunecli.pruning import Pruning, Result, freed_by, planned, traced_for
-from prunecli.repair import Method
-from prunecli.repairing import MEMORY, Mend
+from prunecli.repairing import Mend
 from prunecli.report.model import Inspection
 from prunecli.report.rows import group_rows, layer_rows, pinned_rows
 from prunecli.selection import Asked, Choice, Limits, Target, choose
@@ -84,12 +86,18 @@ def prune(
     """
     singled = Asked(heads, tuple(only), tuple(ignore), dict(ratio_for or {}), dict(round_to_for or {}))
     asked = _target(speedup, flops, params, ratio, plan, singled)
-    mend = _mend(repair, data, samples, transform, memory, repair_seconds, seed)
+    calibration = Calibration(data, samples, transform, seed)
+    mend = _mend(repair, calibration, memory, repair_seconds)
     if not 0 <= seed < 2**32:
         raise UsageError(f"--seed {seed} is not between 0 and {2**32 - 1}", "--seed 0")
     limits = Limits(protect, max_ratio, round_to)
     target_device = choose_device(device)
     clock = Clock(progress)
+    gathering = Gathering(
+        calibration, loss, temperature, reduce, memory, target_device, progress=progress
+    )  # fmt: skip
+    if plan is None:
+        gathering.check([criterion])
     with limited(threads):
         with clock.stage("read"):
             dense = open_dense(model_or_path, example_inputs, arch, arch_args, inputs, unsafe_load)
@@ -98,10 +106,15 @@ def prune(
         def select(space: Space, tensors: Mapping[str, Tensor]) -> Choice:
             if plan is not None:
                 return planned(space, tensors, plan)
+
+            def gathered(left: Space, cut: Mapping[str, Tensor], done: Plan) -> Evidence | None:
+                network = pruned(dense.module, space, cut, done.keep)
+                return gathering.evidence([criterion], network, left, dense.specs)
+
             return choose(
                 space, tensors, criterion=criterion, scheme=scheme, target=asked, limits=limits, steps=steps,
-                seed=seed, reduce=reduce or "sum", normalize=normalize, tolerance=tolerance,
-                device=str(target_device), asked=singled,
+                seed=seed, reduce=reduce, normalize=normalize, tolerance=tolerance,
+                device=str(target_device), asked=singled, gathered=gathered,
             )  # fmt: skip
 
         with evaluating(dense.module):
@@ -110,7 +123,8 @@ def prune(
                 "round_to": round_to, "steps": steps, "heads": heads, "only": list(only),
                 "ignore": list(ignore), "ratio_for": [f"{g}={r}" for g, r in singled.ratio_for.items()],
                 "round_to_for": [f"{g}={n}" for g, n in singled.round_to_for.items()], "reduce": reduce,
-                "normalize": normalize, "repair": repair, **_repair_options(mend), "seed": seed,
+                "normalize": normalize, "loss": loss and shown(loss), "temperature": temperature,
+                "repair": repair, **_data_options(calibration, mend, find(criterion)), "seed": seed,
                 "tolerance": tolerance,
             }  # fmt: skip
             options |= {} if asked is None else {asked.kind: asked.value}
@@ -122,15 +136,7 @@ def prune(
             return run.result()
 
 
-def _mend(
-    repair: str,
-    data: str | Samples | None,
-    samples: int | None,
-    transform: str | None,
-    memory: int,
-    seconds: float | None,
-    seed: int,
-) -> Mend | None:
+def _mend(repair: str, calibration: Calibration, memory: int, seconds: float | None) -> Mend | None:
     """What ``repair`` and the options of its data ask for. Raises ``UsageError``."""
     if repair not in ("lstsq", "bn", "none"):
         raise unknown_name("repair", repair, ("lstsq", "bn", "none"))
@@ -138,23 +144,22 @@ def _mend(
         raise UsageError(f"--memory is {memory} bytes", "at least 1 MB, like --memory 4GB")
     if seconds is not None and not seconds > 0:
         raise UsageError(f"--repair-seconds {seconds:g} is out of range", "a number of seconds above 0")
-    if samples is not None and samples < 1:
-        raise UsageError(f"--samples {samples} is out of range", "at least 1")
+    if calibration.samples is not None and calibration.samples < 1:
+        raise UsageError(f"--samples {calibration.samples} is out of range", "at least 1")
     if repair == "none":
         return None
-    method: Method = "bn" if repair == "bn" else "lstsq"
-    return Mend(method, data, samples, transform, memory, seconds, seed)
+    return Mend("bn" if repair == "bn" else "lstsq", calibration, memory, seconds)
 
 
-def _repair_options(mend: Mend | None) -> dict[str, Any]:
+def _data_options(calibration: Calibration, mend: Mend | None, criterion: Criterion) -> dict[str, Any]:
     """What of them shapes the result, for the recipe; no paths."""
-    if mend is None:
+    if mend is None and not criterion.needs:
         return {}
-    data = "samples" if isinstance(mend.data, Samples) else shown(mend.data or "noise")
+    given = calibration.data
     return {
-        "data": data, "samples": mend.samples, "transform": mend.transform, "memory": mend.memory,
-        "repair_seconds": mend.seconds,
-    }  # fmt: skip
+        "data": "samples" if isinstance(given, Samples) else shown(given or "noise"),
+        "samples": calibration.samples, "transform": calibration.transform,
+    } | ({} if mend is None else {"memory": mend.memory, "repair_seconds": mend.seconds})  # fmt: skip
 
 
 def _target(

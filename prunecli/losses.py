@@ -6,6 +6,7 @@ its samples, so that batches of any size add up.
 
 from __future__ import annotations
 
+import hashlib
 from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any
@@ -107,6 +108,18 @@ def fitting_loss(outputs: Any, samples: int) -> str:
     return "cross-entropy" if is_classifier and found[0].shape[1] > 1 else "mse"
 
 
+def required_difference(network: nn.Module, teacher: nn.Module) -> None:
+    """Raises ``UsageError`` where ``network`` has the weights of ``teacher``: its distillation loss, and the
+    gradient of that, are then zero.
+    """
+    own, other = network.state_dict(), teacher.state_dict()
+    if own.keys() == other.keys() and all(torch.equal(own[n].cpu(), other[n].cpu()) for n in own):
+        raise UsageError(
+            "--loss kd compares with the dense network, and this one does not differ from it",
+            "--loss cross-entropy, which draws labels from the network where there are none",
+        )
+
+
 def scores_in(outputs: Any, samples: int) -> Tensor:
     """The scores of classes, ``[samples, positions, classes]``: the first floating output. Classes are its
     second dimension (``[n, classes, h, w]``), or the last of three (``[n, tokens, classes]``).
@@ -136,7 +149,13 @@ def drawn(scores: Tensor, seed: int, first: int) -> Tensor:
 
 def _each(seed: int, first: int, count: int, draw: Callable[[torch.Generator], Any]) -> list[Any]:
     """What ``draw`` makes with a generator for every sample."""
-    return [draw(torch.Generator().manual_seed((seed << 32) ^ (first + index))) for index in range(count)]
+    return [draw(torch.Generator().manual_seed(_mixed(seed, first + index))) for index in range(count)]
+
+
+def _mixed(seed: int, sample: int) -> int:
+    """A seed for one sample: torch's generator looks at 32 bits."""
+    digest = hashlib.sha256(f"{seed}:{sample}".encode()).digest()
+    return int.from_bytes(digest[:4], "little")
 
 
 def _normal(output: Tensor, samples: int, generator: torch.Generator) -> Tensor:

@@ -123,9 +123,8 @@ class Gradients:
         try:
             with torch.no_grad():
                 self._vmapped(chunk)
-        except InputError:
-            raise
         except FORWARD_ERRORS as error:
+            # Those that have nothing to do with vmap are met once more on the other way.
             self.passes.notes.append(
                 f"gradients of single samples were taken one sample at a time: {first_line(error)}"
             )

@@ -45,8 +45,10 @@ def score(
 
     ``evidence`` is what :func:`prunecli.criteria.gather` found, for a criterion that needs it.
     ``reduce=None`` takes the criterion's own, ``normalize=None`` its default under global schemes, and
-    ``none`` under local ones. Raises ``UsageError`` for unknown names and for a criterion that lacks its data, ``InputError`` for
-    a score that is not finite.
+    ``none`` under local ones.
+
+    Raises ``UsageError`` for unknown names and for a criterion that lacks its data, ``InputError`` for a
+    score that is not finite.
     """
     chosen = find(criterion)
     if reduce is not None and reduce not in REDUCE:

@@ -27,6 +27,7 @@ _MEND_CALL = "give its arguments with --arch-arg name=value, or mend the file"
 _MEND_FILE = {
     "--arch": "mend the file: it is imported, so training belongs under if __name__ == '__main__'",
     "--data": "mend the file",
+    "--loss": "mend the file",
 }
 
 

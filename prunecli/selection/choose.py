@@ -2,14 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from time import perf_counter
 
 from torch import Tensor
 
 from prunecli.coupling.space import Guard, Space
-from prunecli.criteria import score
+from prunecli.criteria import Evidence, score
 from prunecli.errors import ImpossibleError, UsageError
 from prunecli.plan import Plan
 from prunecli.selection.asked import Asked
@@ -18,6 +18,9 @@ from prunecli.selection.select import select
 from prunecli.selection.singled import Own, Singled, singled
 from prunecli.selection.target import Limits, Target
 from prunecli.surgery import cut
+
+Gathered = Callable[[Space, Mapping[str, Tensor], Plan], Evidence | None]
+"""What data says about what is left of a network: of its sizes, its tensors, and the plan that led there."""
 
 
 @dataclass(frozen=True)
@@ -47,10 +50,11 @@ class Options:
     limits: Limits
     steps: int
     seed: int
-    reduce: str
+    reduce: str | None
     normalize: str | None
     tolerance: float
     device: str
+    gathered: Gathered | None
 
 
 def choose(
@@ -63,14 +67,16 @@ def choose(
     limits: Limits | None = None,
     steps: int = 1,
     seed: int = 0,
-    reduce: str = "sum",
+    reduce: str | None = None,
     normalize: str | None = None,
     tolerance: float = 0.005,
     device: str = "cpu",
     asked: Asked | None = None,
+    gathered: Gathered | None = None,
 ) -> Choice:
     """Prune ``tensors`` to ``target`` in ``steps`` rounds, scoring anew in each; what is ``asked`` of single
-    groups holds besides, or is all there is to do where there is no target.
+    groups holds besides, or is all there is to do where there is no target. ``gathered`` gives in each round
+    what a criterion needs of data.
 
     Raises ``UsageError`` for unknown names, numbers out of range and options that contradict each other,
     ``InputError`` for scores that are not finite, ``ImpossibleError`` for a target or a ratio that cannot be
@@ -84,7 +90,9 @@ def choose(
     asked.check(limits, find_scheme(scheme))
     if target is None and not asked.is_target:
         raise UsageError("no target given", "like --speedup 2, --ratio 0.5 or --heads 0.5")
-    options = Options(criterion, scheme, target, limits, steps, seed, reduce, normalize, tolerance, device)
+    options = Options(
+        criterion, scheme, target, limits, steps, seed, reduce, normalize, tolerance, device, gathered
+    )  # fmt: skip
     notes: tuple[str, ...] = ()
     enforced: tuple[Guard, ...] = ()
     while True:
@@ -144,10 +152,13 @@ def _round(
     single: Singled,
 ) -> tuple[Choice, Mapping[str, str]]:
     """One round, and the groups that the limits leave no room in."""
+    evidence = None
+    if options.gathered is not None:
+        evidence = options.gathered(choice.space, choice.tensors, choice.plan)
     scores = score(
         choice.space, choice.tensors, options.criterion,
         reduce=options.reduce, normalize=options.normalize, scheme=options.scheme,
-        seed=options.seed, device=options.device,
+        seed=options.seed, device=options.device, evidence=evidence,
     )  # fmt: skip
     space = choice.space.frozen({n: f"not scorable: {why}" for n, why in scores.not_scorable.items()})
     left_whole = single.left_whole(space)
@@ -159,7 +170,8 @@ def _round(
     )  # fmt: skip
     later = Plan(selection.keep, {name: space.sizes[name] for name in selection.keep})
     cut_tensors = cut(choice.tensors, space, selection.keep)
-    notes = (*left_whole, *selection.notes) if share == 1 else ()
+    seen = () if evidence is None else evidence.notes
+    notes = (*seen, *left_whole, *selection.notes) if share == 1 else ()
     left = space.resized(selection.sizes)
     plan = choice.plan.after(later)
     return replace(
