@@ -46,6 +46,6 @@ def require_data_for(criteria: Iterable[str], data: str | None) -> None:
     looking = next((name for name in criteria if name in WITH_DATA), None)
     if looking is not None and data is None:
         raise UsageError(
-            f"criterion '{looking}' looks at data, and there is none",
+            f"criterion '{looking}' needs data",
             "--data SPEC, like --data imagefolder:DIR; --data noise works too",
         )

@@ -81,6 +81,15 @@ SampleCount: TypeAlias = Annotated[
         "--samples", metavar="N", rich_help_panel=DATA, help="How many samples, chosen by the seed."
     ),
 ]
+CalibrationCount: TypeAlias = Annotated[
+    int | None,
+    typer.Option(
+        "--samples",
+        metavar="N",
+        rich_help_panel=DATA,
+        help="How many samples, chosen by the seed. Default: 512 of --data, 32 of noise.",
+    ),
+]
 BatchSize: TypeAlias = Annotated[
     int, typer.Option(metavar="N", rich_help_panel=DATA, help="Samples that go through the network at once.")
 ]
@@ -113,8 +122,8 @@ Loss: TypeAlias = Annotated[
     typer.Option(
         metavar="NAME",
         rich_help_panel=SCORES,
-        help=f"Of criteria with a gradient: {', '.join(names.LOSSES)} or FILE.py:function. Default: "
-        "cross-entropy for one row of scores per sample, else mse.",
+        help="Of criteria with a gradient: cross-entropy, mse, FILE.py:function, or kd where there is "
+        "--against. Default: cross-entropy for one row of scores per sample, else mse.",
     ),
 ]
 Temperature: TypeAlias = Annotated[
@@ -126,12 +135,16 @@ Memory: TypeAlias = Annotated[
 Only: TypeAlias = Annotated[
     list[str] | None,
     typer.Option(
-        metavar="GLOB", rich_help_panel=GROUPS, help="Leave all but matching groups whole. Repeatable."
+        metavar="GLOB",
+        rich_help_panel=GROUPS,
+        help="Take matching groups only; the others stay whole. Repeatable.",
     ),
 ]
 Ignore: TypeAlias = Annotated[
     list[str] | None,
-    typer.Option(metavar="GLOB", rich_help_panel=GROUPS, help="Leave matching groups whole. Repeatable."),
+    typer.Option(
+        metavar="GLOB", rich_help_panel=GROUPS, help="Leave matching groups out; they stay whole. Repeatable."
+    ),
 ]
 Threads: TypeAlias = Annotated[
     int | None, typer.Option(metavar="N", rich_help_panel=RUNNING, help="CPU threads. Default: torch's.")

@@ -17,6 +17,7 @@ from prunecli.cli.options import (
     RUNNING,
     Arch,
     ArchArg,
+    CalibrationCount,
     Checkpoint,
     Data,
     Device,
@@ -109,12 +110,7 @@ def run(
         ),
     ] = "lstsq",
     data: Data = None,
-    samples: Annotated[
-        int | None,
-        typer.Option(
-            metavar="N", rich_help_panel=REPAIR, help="How many samples. Default: 512 of --data, 32 of noise."
-        ),
-    ] = None,
+    samples: CalibrationCount = None,
     transform: Transform = None,
     memory: Memory = "4GB",
     repair_seconds: Annotated[

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
@@ -15,6 +14,7 @@ from prunecli.cli.options import (
     SCORES,
     Arch,
     ArchArg,
+    CalibrationCount,
     Checkpoint,
     Data,
     Device,
@@ -27,7 +27,6 @@ from prunecli.cli.options import (
     Normalize,
     Only,
     Reduce,
-    SampleCount,
     Seed,
     Temperature,
     Threads,
@@ -64,7 +63,7 @@ def score(
         ),
     ] = False,
     data: Data = None,
-    samples: SampleCount = None,
+    samples: CalibrationCount = None,
     transform: Transform = None,
     memory: Memory = "4GB",
     only: Only = None,
@@ -96,7 +95,7 @@ def score(
     seed: Seed = 0,
     threads: Threads = None,
 ) -> None:
-    """Show how important every unit of a checkpoint is: scores, their distribution, rank correlation."""
+    """Show how important the units of a checkpoint are, under one criterion or several."""
     criteria = tuple(dict.fromkeys(name.strip() for name in criterion.split(",")))
     files = _Files(ckpt, against, tuple(report or ()))
     options.require_one_format(json, quiet)
@@ -168,7 +167,7 @@ def _require_criteria(
 
 def _show(found: Scoring, json: bool, quiet: bool, correlate: bool) -> None:
     if quiet:
-        output.text("".join(_lines(found)))
+        output.rows(found.rows)
         return
     output.notes((*found.network.notes, *found.notes))
     if json:
@@ -177,10 +176,3 @@ def _show(found: Scoring, json: bool, quiet: bool, correlate: bool) -> None:
     from prunecli.report.scoreboard import scoring
 
     output.show(*scoring(found, correlate))
-
-
-def _lines(found: Scoring) -> Iterator[str]:
-    from prunecli.report.text import one_line
-
-    for group, unit, criterion, value in found.rows:
-        yield f"{one_line(group)}\t{unit}\t{criterion}\t{value:.9g}\n"

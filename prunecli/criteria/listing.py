@@ -10,17 +10,14 @@ from pathlib import Path
 
 from prunecli.criteria.registry import CRITERIA, Criterion
 
-FROM_A_LOSS = frozenset({"gradient", "curvature", "squared-gradient", "products"})
-"""What takes a backward pass, and with it a loss."""
 BEGIN, END = "<!-- table of criteria: begin -->", "<!-- table of criteria: end -->"
 
 
 def needs_in_words(criterion: Criterion) -> str:
     """Weights alone, inputs (``data``), or inputs with their labels where there are any."""
-    needs: frozenset[str] = getattr(criterion, "needs", frozenset())
-    if not needs:
+    if not criterion.needs_data:
         return "weights"
-    return "data, labels if any" if needs & FROM_A_LOSS else "data"
+    return "data, labels if any" if criterion.needs_loss else "data"
 
 
 def table() -> str:
@@ -32,7 +29,7 @@ def table() -> str:
     order = ("weights", "data", "data, labels if any")
     for one in sorted(CRITERIA.values(), key=lambda c: (order.index(needs_in_words(c)), c.name)):
         rows.append(
-            f"| `{one.name}` | {one.summary} | {needs_in_words(one)} | {getattr(one, 'reduce', 'sum')} "
+            f"| `{one.name}` | {one.summary} | {needs_in_words(one)} | {one.reduce} "
             f"| {one.normalize} | {one.source} |"
         )
     return "\n".join(rows)

@@ -16,7 +16,7 @@ from prunecli.report.terminal import by_reason
 from prunecli.report.text import gist, one_line, plural, seconds
 
 # So many columns of a matrix fit beside the names on 80 columns.
-_COLUMNS = 8
+_COLUMNS = 7
 
 
 def scoring(found: Scoring, correlate: bool) -> tuple[RenderableType, ...]:
