@@ -105,9 +105,7 @@ class _Gathering:
             outputs = chunk.batch.inputs.run(self.passes.copy())
         name = fitting_loss(outputs, len(chunk.batch))
         if name == "mse":
-            self.passes.notes.append(
-                "--loss mse was taken, since the output is not one row of scores per sample"
-            )
+            self.passes.notes.append("--loss mse was taken: the output is not one row of scores per sample")
         return Loss(name, seed=self.seed)
 
     def _by_singles(self, work: Gradients, found: Evidence) -> Evidence:

@@ -16,7 +16,9 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 from torch.func import functional_call, grad, vmap
+from torch.nn import functional
 from torch.nn.attention import SDPBackend, sdpa_kernel
+from torch.overrides import TorchFunctionMode
 
 from prunecli.criteria.passes import MOST, Chunk, Passes
 from prunecli.errors import ImpossibleError, InputError, first_line
@@ -93,6 +95,8 @@ class Gradients:
             if not product.requires_grad:
                 return {name: torch.zeros_like(p) for name, p in parameters.items()}
             try:
+                if chunk.index == 0:
+                    _require_differentiable(product)
                 return _gradients(product, parameters)
             except RuntimeError as error:
                 raise InputError(
@@ -139,7 +143,8 @@ class Gradients:
         return network, parameters
 
     def _value(self, network: nn.Module, chunk: Chunk) -> Tensor:
-        outputs = chunk.batch.inputs.run(network)
+        with _ContiguousNorms():
+            outputs = chunk.batch.inputs.run(network)
         with torch.no_grad():
             targets = self.loss.targets(outputs, chunk.batch, chunk.first)
         value = self.loss.value(outputs, targets, len(chunk.batch))
@@ -195,6 +200,18 @@ class Gradients:
         return True
 
 
+class _ContiguousNorms(TorchFunctionMode):
+    """Batch norms get contiguous gradients. Of one sample alone, with its dimensions transposed behind the
+    norm, torch 2.14 computes wrong ones on a CPU: the strides of such a gradient look like channels-last.
+    """
+
+    def __torch_function__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
+        out = func(*args, **(kwargs or {}))
+        if func in (torch.batch_norm, functional.batch_norm) and out.requires_grad:
+            out.register_hook(Tensor.contiguous)
+        return out
+
+
 @contextmanager
 def _differentiable() -> Iterator[None]:
     """Attention in plain operators: the fused ones cannot be differentiated twice, nor vmapped."""
@@ -215,6 +232,21 @@ def _gradients(value: Tensor, parameters: Mapping[str, Tensor]) -> Sums:
         name: torch.zeros_like(parameter) if gradient is None else gradient.detach()
         for (name, parameter), gradient in zip(parameters.items(), found, strict=True)
     }
+
+
+def _require_differentiable(value: Tensor) -> None:
+    """Raises ``RuntimeError`` for a function that may be differentiated once only: asked for gradients of
+    given tensors, torch passes by what refuses, and what lacks then goes unseen.
+    """
+    waiting, met = [value.grad_fn], set()
+    while waiting:
+        node = waiting.pop()
+        if node is None or node in met:
+            continue
+        met.add(node)
+        if node.name() == "torch::autograd::Error":
+            raise RuntimeError("one of its functions may be differentiated once only")
+        waiting.extend(following for following, _ in node.next_functions)
 
 
 def _require_finite(gradients: Mapping[str, Tensor], chunk: Chunk) -> None:
