@@ -184,7 +184,7 @@ class _Wanted:
     def _facts(self, criterion: Criterion, evidence: Evidence | None) -> CriterionFacts:
         temperature = self.gathering.temperature
         loss = evidence.loss if evidence is not None and criterion.needs_loss else None
-        if loss is not None and temperature != 1:
+        if loss in ("cross-entropy", "kd") and temperature != 1:
             loss = f"{loss} at temperature {temperature:g}"
         return CriterionFacts(
             criterion.name,

@@ -48,3 +48,13 @@ def test_a_criterion_that_looks_at_data_needs_some() -> None:
     with pytest.raises(UsageError, match="criterion 'taylor' needs data") as caught:
         names.require_data_for(["lamp", "taylor"], None)
     assert caught.value.hint == "--data SPEC, like --data imagefolder:DIR; --data noise works too"
+
+
+def test_a_loss_that_no_criterion_has_is_refused_and_others_may_have_one() -> None:
+    names.require_loss_for(["lamp"], None, 1.0)
+    names.require_loss_for(["lamp", "taylor"], "mse", 5.0)
+    names.require_loss_for(["of-a-third-party"], "mse", 5.0)
+    with pytest.raises(UsageError, match="--loss mse is given"):
+        names.require_loss_for(["lamp", "cp"], "mse", 5.0)
+    with pytest.raises(UsageError, match="--temperature 5 is given"):
+        names.require_loss_for(["lamp", "cp"], None, 5.0)

@@ -41,6 +41,18 @@ def require_known(kind: str, name: str, known: tuple[str, ...], entry_point_grou
         raise unknown_name(kind, name, (*known, *others))
 
 
+def require_loss_for(criteria: Iterable[str], loss: str | None, temperature: float) -> None:
+    """Raise ``UsageError`` for a loss or a temperature that no criterion would look at. What a criterion of
+    another package needs is not known here.
+    """
+    if all(name in CRITERIA and name not in WITH_LOSS for name in criteria):
+        given = f"--loss {loss}" if loss is not None else f"--temperature {temperature:g}"
+        if loss is not None or temperature != 1:
+            raise UsageError(
+                f"{given} is given, and no criterion here has a loss", "--criterion taylor has one"
+            )
+
+
 def require_data_for(criteria: Iterable[str], data: str | None) -> None:
     """Raise ``UsageError`` for a criterion that looks at data where there is none."""
     looking = next((name for name in criteria if name in WITH_DATA), None)

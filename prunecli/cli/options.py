@@ -268,6 +268,10 @@ def require_scores(reduce: str | None, normalize: str | None, loss: str | None, 
         names.require_known("loss", loss, names.LOSSES)
     if not 0 < temperature < math.inf:
         raise UsageError(f"--temperature {temperature:g} is out of range", "a number above 0")
+    if temperature != 1 and loss not in (None, "cross-entropy", "kd"):
+        raise UsageError(
+            f"--temperature divides the scores of classes, and --loss {loss} has none", "leave it out"
+        )
 
 
 def require_one_format(json: bool, quiet: bool) -> None:

@@ -100,7 +100,7 @@ def score(
     files = _Files(ckpt, against, tuple(report or ()))
     options.require_one_format(json, quiet)
     options.require_scores(reduce, normalize, loss, temperature)
-    _require_criteria(criteria, loss, data, against)
+    _require_criteria(criteria, loss, temperature, data, against)
     if correlate and len(criteria) < 2:
         raise UsageError("--correlate compares two criteria or more", "like --criterion magnitude-l2,lamp")
     options.require_data(data, samples, transform, 1)
@@ -148,17 +148,13 @@ class _Files:
 
 
 def _require_criteria(
-    criteria: tuple[str, ...], loss: str | None, data: str | None, against: Path | None
+    criteria: tuple[str, ...], loss: str | None, temperature: float, data: str | None, against: Path | None
 ) -> None:
     """Raise ``UsageError`` for an unknown criterion, and for one that lacks what it looks at."""
     for name in criteria:
         names.require_known("criterion", name, names.CRITERIA, "prunecli.criteria")
     names.require_data_for(criteria, data)
-    losses = [name for name in criteria if name in names.WITH_LOSS or name not in names.CRITERIA]
-    if loss is not None and not losses:
-        raise UsageError(
-            f"--loss {loss} is given, and no criterion here has a loss", "like --criterion taylor"
-        )
+    names.require_loss_for(criteria, loss, temperature)
     if loss == "kd" and against is None:
         raise UsageError("--loss kd compares with another network, and there is none", "--against DENSE")
     if against is not None and loss != "kd":

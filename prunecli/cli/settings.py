@@ -204,7 +204,9 @@ class Request:
         self.limits.check()
         self.groups.check()
         if self.plan_file is None:
-            names.require_data_for([self.choices.criterion], self.repair.data)
+            chosen = self.choices
+            names.require_data_for([chosen.criterion], self.repair.data)
+            names.require_loss_for([chosen.criterion], chosen.loss, chosen.temperature)
         self.files.check(self.printing.force, self.printing.dry_run)
 
 
