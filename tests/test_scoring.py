@@ -225,3 +225,36 @@ def test_the_same_again(checkpoint: Path) -> None:
         for threads in (1, 2)
     )
     assert first.groups == again.groups
+
+
+class Attention(nn.Module):
+    """The stream is as wide as heads times their size: ``C // heads`` ties all three."""
+
+    def __init__(self, width: int = 16, heads: int = 4) -> None:
+        super().__init__()
+        self.heads = heads
+        self.embed = nn.Linear(5, width)
+        self.qkv = nn.Linear(width, 3 * width)
+        self.proj = nn.Linear(width, width)
+        self.head = nn.Linear(width, 2)
+
+    def forward(self, x: Tensor) -> Tensor:
+        x = self.embed(x)
+        n, tokens, width = x.shape
+        parts = self.qkv(x).reshape(n, tokens, 3, self.heads, width // self.heads)
+        q, k, v = parts.permute(2, 0, 3, 1, 4).unbind(0)
+        y = nn.functional.scaled_dot_product_attention(q, k, v)
+        return self.head(x + self.proj(y.transpose(1, 2).reshape(n, tokens, width)))
+
+
+def test_heads_asked_for_alone_are_scored_though_their_number_is_tied_to_other_sizes() -> None:
+    """A head owns rows of queries, keys and values with their biases, and columns of the projection."""
+    torch.manual_seed(0)
+    net = Attention()
+    options = {"inputs": ("7,5",), "criteria": ("magnitude-l1",), "normalize": "none"}
+    found = prunecli.score(net, only=("*:heads",), **options)  # type: ignore[arg-type]
+    (row,) = found.groups
+    assert (row.kind, row.size, row.frozen) == ("heads", 4, None)
+    rows = net.qkv.weight.abs().sum(1) + net.qkv.bias.abs()
+    wanted = rows.reshape(3, 4, 4).sum((0, 2)) + net.proj.weight.abs().sum(0).reshape(4, 4).sum(1)
+    torch.testing.assert_close(torch.tensor(row.scores["magnitude-l1"]), wanted.detach())
