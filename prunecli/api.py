@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
+import torch
 from torch import Tensor, nn
 
 from prunecli import __version__
@@ -26,7 +28,6 @@ from prunecli.pruning import Pruning, Result, freed_by, planned, traced_for
 from prunecli.repairing import Mend
 from prunecli.report.model import Inspection
 from prunecli.report.rows import group_rows, layer_rows, pinned_rows
-from prunecli.running.threads import computing_with
 from prunecli.selection import Asked, Choice, Limits, Target, choose
 from prunecli.subjects import choose_device, open_dense, require_prunable
 
@@ -98,7 +99,7 @@ def prune(
     )  # fmt: skip
     if plan is None:
         gathering.check([criterion])
-    with computing_with(threads):
+    with _threads(threads):
         with clock.stage("read"):
             dense = open_dense(model_or_path, example_inputs, arch, arch_args, inputs, unsafe_load)
             require_prunable(dense)
@@ -183,6 +184,18 @@ def _target(
             "make the plan with them, then apply it alone",
         )
     return Target(named[0][0], named[0][1]) if named else None  # type: ignore[arg-type]
+
+
+@contextmanager
+def _threads(number: int | None) -> Iterator[None]:
+    if number is not None and number < 1:
+        raise UsageError(f"--threads {number} is not a positive integer", "--threads 2")
+    before = torch.get_num_threads()
+    torch.set_num_threads(number or before)
+    try:
+        yield
+    finally:
+        torch.set_num_threads(before)
 
 
 def inspect(

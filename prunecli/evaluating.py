@@ -32,7 +32,7 @@ DENSE = "the dense network"
 
 
 @dataclass(frozen=True)
-class Naming:
+class _Naming:
     """How the caller named the network."""
 
     example_inputs: Any
@@ -42,7 +42,7 @@ class Naming:
 
 
 @dataclass(frozen=True)
-class Evaluated:
+class _Subject:
     """A network to run; ``recipe`` where it was pruned."""
 
     module: nn.Module
@@ -81,11 +81,11 @@ def evaluate(
     if batch_size < 1:
         raise UsageError(f"--batch-size {batch_size} is out of range", "at least 1")
     where = choose_device(device)
-    naming = Naming(example_inputs, arch, arch_args, inputs)
+    naming = _Naming(example_inputs, arch, arch_args, inputs)
     clock = Clock(progress)
     with clock.stage("read"):
-        subject = opened(model_or_path, naming)
-        other = None if against is None else compared_with(against, naming, subject)
+        subject = _opened(model_or_path, naming)
+        other = None if against is None else _dense(against, naming, subject)
     with clock.stage("data"):
         found = (
             data
@@ -104,39 +104,38 @@ def evaluate(
     return _told(subject, other, found, measured, clock.seconds)
 
 
-def opened(model_or_path: nn.Module | str | Path, naming: Naming) -> Evaluated:
-    """A checkpoint (dense or pruned) or a module. Raises ``UsageError`` and ``InputError``."""
+def _opened(model_or_path: nn.Module | str | Path, naming: _Naming) -> _Subject:
     if not isinstance(model_or_path, nn.Module):
         checkpoint = read(model_or_path)
         if checkpoint.recipe is not None:
             return _pruned(checkpoint, checkpoint.recipe, naming)
     dense = open_dense(model_or_path, naming.example_inputs, naming.arch, naming.arguments, naming.inputs)
-    return Evaluated(dense.module, dense.specs, dense.source, dense.facts)
+    return _Subject(dense.module, dense.specs, dense.source, dense.facts)
 
 
-def _pruned(checkpoint: Checkpoint, recipe: Recipe, naming: Naming) -> Evaluated:
+def _pruned(checkpoint: Checkpoint, recipe: Recipe, naming: _Naming) -> _Subject:
     specs = tuple(parse_input(text) for text in naming.inputs) or recipe.inputs
     source = Source(checkpoint.path.name, checkpoint.digest, checkpoint.layout, checkpoint.dropped)
     facts = NetworkFacts(recipe.arch, dict(recipe.arguments))
-    return Evaluated(restored(checkpoint, arch=naming.arch), specs, source, facts, recipe)
+    return _Subject(restored(checkpoint, arch=naming.arch), specs, source, facts, recipe)
 
 
-def compared_with(against: nn.Module | str | Path, naming: Naming, subject: Evaluated) -> Evaluated:
+def _dense(against: nn.Module | str | Path, naming: _Naming, subject: _Subject) -> _Subject:
     """The network to compare with: what a pruned file was cut from is the one that its recipe names."""
     if isinstance(against, nn.Module):
-        return Evaluated(against, subject.specs, None, NetworkFacts(None))
+        return _Subject(against, subject.specs, None, NetworkFacts(None))
     recipe = subject.recipe
     if recipe is not None and naming.arch is None:
         own, arguments = recipe.arch, recipe.arguments
         if own.startswith("hf:"):
             own, arguments = implied_arch(Path(against)) or own, {}
-        naming = Naming(None, own, arguments, naming.inputs)
-    return opened(against, naming)
+        naming = _Naming(None, own, arguments, naming.inputs)
+    return _opened(against, naming)
 
 
 def _told(
-    subject: Evaluated,
-    other: Evaluated | None,
+    subject: _Subject,
+    other: _Subject | None,
     samples: Samples,
     measured: Mapping[str, Quality],
     seconds: Mapping[str, float],
