@@ -23,7 +23,9 @@ if TYPE_CHECKING:
     from prunecli.report.figures import Quality
     from prunecli.report.measured import Evaluation
     from prunecli.report.model import Explanation, Inspection, Report, Verification
+    from prunecli.report.scored import Scoring
     from prunecli.report.trained import Finetuning
+    from prunecli.scoring import score
     from prunecli.selection import register_scheme
 
 _MODULE_OF = {
@@ -40,6 +42,7 @@ _MODULE_OF = {
     "Quality": "prunecli.report.figures",
     "Report": "prunecli.report.model",
     "Result": "prunecli.api",
+    "Scoring": "prunecli.report.scored",
     "Space": "prunecli.coupling",
     "UsageError": "prunecli.errors",
     "Verification": "prunecli.report.model",
@@ -54,6 +57,7 @@ _MODULE_OF = {
     "register_description": "prunecli.coupling",
     "register_operator": "prunecli.coupling",
     "register_scheme": "prunecli.selection",
+    "score": "prunecli.scoring",
     "verify": "prunecli.api",
 }
 
@@ -71,6 +75,7 @@ __all__ = [
     "Quality",
     "Report",
     "Result",
+    "Scoring",
     "Space",
     "UsageError",
     "Verification",
@@ -86,6 +91,7 @@ __all__ = [
     "register_description",
     "register_operator",
     "register_scheme",
+    "score",
     "verify",
 ]
 

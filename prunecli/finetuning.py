@@ -23,15 +23,15 @@ from prunecli.configuring import fitted
 from prunecli.data import Samples, open_data
 from prunecli.data.specs import is_divided, shown
 from prunecli.errors import InputError, UsageError, first_line
-from prunecli.evaluating import Evaluated, Naming, compared_with
+from prunecli.opening import Naming, Subject, open_against
 from prunecli.proofs import FORWARD_ERRORS
 from prunecli.quality import measure
 from prunecli.report.figures import DataFacts, Quality
 from prunecli.report.model import Output
 from prunecli.report.trained import EpochRow, Finetuning
-from prunecli.running.threads import computing_with
 from prunecli.saving import Saving, stored
 from prunecli.subjects import choose_device, require_prunable
+from prunecli.threads import limited
 from prunecli.training.deck import Deck
 from prunecli.training.loop import SAVE_SECONDS, Keeping, Loop
 from prunecli.training.norms import recalibrated
@@ -122,13 +122,12 @@ def finetune(
     clock = Clock(progress)
     if resume and state is None:
         raise UsageError("resume needs the state of the run", "state=FILE")
-    with computing_with(threads):
+    with limited(threads):
         with clock.stage("read"):
-            naming = Naming(example_inputs, arch, arch_args, inputs)
-            trainee = open_trainee(model_or_path, naming, unsafe_load)
+            naming = Naming(example_inputs, arch, arch_args, inputs, unsafe_load)
+            trainee = open_trainee(model_or_path, naming)
             require_prunable(trainee.dense)
-            subject = trainee.evaluated
-            teacher = None if against is None else compared_with(against, naming, subject)
+            teacher = None if against is None else open_against(against, naming, trainee.subject)
         with clock.stage("data"):
             found = _Data.opened(data, eval_data, trainee.specs, samples, transform, chosen.seed)
         run = _Run(trainee, teacher, found, chosen, where, clock, progress, on_epoch)
@@ -175,7 +174,7 @@ class _Run:
     """One run: set up, trained, measured, told."""
 
     trainee: Trainee
-    teacher: Evaluated | None
+    teacher: Subject | None
     data: _Data
     settings: Settings
     device: torch.device
@@ -185,19 +184,19 @@ class _Run:
 
     def identity(self, transform: str | None) -> dict[str, Any]:
         """All that must be the same for the same weights to come out, but for the machine."""
-        source, other = self.trainee.evaluated.source, self.teacher
+        source, other = self.trainee.dense.source, self.teacher
         named = {name: _told(value) for name, value in self.settings.to_json().items()}
         return {
             "the checkpoint": _digest(self.trainee.module) if source is None else source.digest,
             "--data": f"{shown(self.data.trained.origin)}, {len(self.data.trained)} samples",
             "--transform": transform,
-            "--against": None if other is None else _digest(other.module),
+            "--against": None if other is None else _digest(other.network.module),
             **{f"--{name.replace('_', '-')}": value for name, value in named.items()},
         }
 
     def finetuned(self, keeping: Keeping | None) -> Finetuned:
         network = self.trainee.working(self.device, self.settings.channels_last)
-        teacher = None if self.teacher is None else working_copy(self.teacher.module, self.device)
+        teacher = None if self.teacher is None else working_copy(self.teacher.network.module, self.device)
         if teacher is not None and self.trainee.is_half:
             teacher = teacher.float()
         deck = Deck(self.data.trained)
@@ -261,13 +260,13 @@ class _Run:
         report = Finetuning(
             version=__version__,
             command=(),
-            checkpoint=self.trainee.evaluated.source,
-            network=self.trainee.evaluated.facts,
+            checkpoint=self.trainee.dense.source,
+            network=self.trainee.dense.facts,
             inputs=self.trainee.dense.report_inputs,
             settings={k: tuple(v) if isinstance(v, list) else v for k, v in self._settings().items()},
             data=DataFacts(origin, len(self.data.trained), self.data.trained.labelled),
             validation=None if judged is None else _facts(judged),
-            against=None if self.teacher is None else self.teacher.source,
+            against=None if self.teacher is None else self.teacher.network.source,
             device=str(self.device),
             threads=torch.get_num_threads(),
             epochs=tuple(loop.rows),

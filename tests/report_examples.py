@@ -24,6 +24,7 @@ from prunecli.report.model import (
     UseRow,
     Verification,
 )
+from prunecli.report.scored import CriterionFacts, RankCorrelation, ScoredGroup, Scoring
 
 SOURCE = Source(
     "resnet50.pth", "ab" * 32, "zip pickle, under 'state_dict', prefix 'module.' removed", ("epoch",)
@@ -154,5 +155,32 @@ def evaluation() -> Evaluation:
         against=Source("dense.pth", "ef" * 32, "safetensors"),
         dense=Quality(200, 0.8, 0.96, 0.9),
         timings={"read": 0.1, "evaluate": 2.0},
+        notes=("pictures as --transform imagenet makes them",),
+    )
+
+
+SCORED = ScoredGroup(
+    "conv1", "channels", 4, None, {"taylor": (0.5, 2.0, 1.0, 0.0), "lamp": (0.1, 1.0, 0.5, 0.2)}
+)
+HALF_SCORED = ScoredGroup(
+    "layer1.0.conv1", "channels", 2, None, {"taylor": (3.0, 4.0)}, {"lamp": "no weights to score"}
+)
+UNSCORED = ScoredGroup("fc", "channels", 10, "it reaches the output of the network")
+
+
+def scoring() -> Scoring:
+    return Scoring(
+        version="0.1.0",
+        checkpoint=SOURCE,
+        network=NETWORK,
+        inputs=(Input((1, 3, 224, 224)),),
+        data=DataFacts("imagefolder:photos", 200, True),
+        criteria=(
+            CriterionFacts("taylor", "sum", "none", "cross-entropy"),
+            CriterionFacts("lamp", "sum", "none"),
+        ),
+        groups=(SCORED, HALF_SCORED, UNSCORED),
+        correlations=(RankCorrelation("taylor", "lamp", 0.8, 1, None, 4),),
+        timings={"read": 0.1, "score": 2.0},
         notes=("pictures as --transform imagenet makes them",),
     )

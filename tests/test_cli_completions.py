@@ -49,6 +49,7 @@ def test_bash_offers_what_fits() -> None:
     assert bash("prune", "") == [
         "inspect",
         "explain",
+        "score",
         "run",
         "verify",
         "eval",

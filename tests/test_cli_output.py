@@ -112,3 +112,10 @@ def test_what_is_printed_during_the_work_is_no_result(capsys: pytest.CaptureFixt
     output.text("the result")
     printed = capsys.readouterr()
     assert (printed.out, printed.err) == ("the result\n", "from forward\n")
+
+
+def test_rows_are_values_between_tabs(capsys: pytest.CaptureFixture[str]) -> None:
+    output.rows([])
+    assert capsys.readouterr().out == ""
+    output.rows([("conv\t1\n", 3, "lamp", 0.1), ("b", 0, "lamp", -2.5e-30)])
+    assert capsys.readouterr().out == "conv 1\t3\tlamp\t0.1\nb\t0\tlamp\t-2.5e-30\n"

@@ -7,7 +7,7 @@ from typing import Any
 
 import typer
 
-from prunecli.cli import demo, evaluate, explain, inspect, ls, output, run, verify
+from prunecli.cli import demo, evaluate, explain, inspect, ls, output, run, score, verify
 from prunecli.cli.help import Command, Group
 
 app = typer.Typer(
@@ -23,6 +23,7 @@ app = typer.Typer(
 _COMMANDS: dict[str, Callable[..., None]] = {
     "inspect": inspect.inspect,
     "explain": explain.explain,
+    "score": score.score,
     "run": run.run,
     "verify": verify.verify,
     "eval": evaluate.evaluate,

@@ -26,12 +26,13 @@ _VALUES: dict[str, tuple[str, ...]] = {
     "--device": names.DEVICES,
     "--data": names.DATA,
     "--transform": names.TRANSFORMS,
+    "--loss": names.LOSSES,
     "--show-completion": names.SHELLS,
     "--arch": ("torchvision:", "timm:", "cifar:", "ultralytics:", "hf:"),
     "ls": names.LISTS,
 }
 _FILES = frozenset(
-    {"--output", "--report", "--plan", "--against", "inspect", "explain", "run", "eval", "verify"}
+    {"--output", "--report", "--plan", "--against", "inspect", "explain", "score", "run", "eval", "verify"}
 )
 
 

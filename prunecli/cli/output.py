@@ -63,6 +63,15 @@ def lines(names: Iterable[str]) -> None:
     _write("".join(f"{one_line(name)}\n" for name in names))
 
 
+def rows(values: Iterable[Iterable[object]]) -> None:
+    """Values on stdout, separated by tabs, and nothing else; numbers as short as they can be told apart."""
+    _write("".join("\t".join(map(_cell, row)) + "\n" for row in values))
+
+
+def _cell(value: object) -> str:
+    return f"{value:.9g}" if isinstance(value, float) else one_line(value)
+
+
 def document(value: object) -> None:
     """One JSON document on stdout."""
     _write(json.dumps(value, indent=2, allow_nan=False) + "\n")

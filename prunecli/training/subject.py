@@ -12,17 +12,12 @@ from torch import Tensor, nn
 
 from prunecli.assembly import all_tensors, rebuilt
 from prunecli.checkpoint.digests import tensor_digests
-from prunecli.checkpoint.reading import Checkpoint
 from prunecli.checkpoint.recipe import Recipe
 from prunecli.checkpoint.specs import InputSpec
-from prunecli.evaluating import Evaluated, Naming
-from prunecli.loading import restored
-from prunecli.networks import parse_input
 from prunecli.networks.families import FAMILIES
+from prunecli.opening import Naming, Subject, open_any
 from prunecli.plan import Plan
-from prunecli.report.model import NetworkFacts, Source
-from prunecli.subjects import Dense, open_dense
-from prunecli.unsafe import opened
+from prunecli.subjects import Dense
 
 CHANGED_BY = "finetune"
 
@@ -31,20 +26,18 @@ _HALF = (torch.float16, torch.bfloat16)
 
 @dataclass(frozen=True)
 class Trainee:
-    """``dense`` says how the network is built and written, whether it was cut or not; ``recipe`` is that of
-    the file it was read from, if that had one.
-    """
+    """A network to train, cut or not."""
 
-    dense: Dense
-    recipe: Recipe | None
+    subject: Subject
+
+    @property
+    def dense(self) -> Dense:
+        """How it is built and written."""
+        return self.subject.network
 
     @property
     def module(self) -> nn.Module:
         return self.dense.module
-
-    @property
-    def evaluated(self) -> Evaluated:
-        return Evaluated(self.module, self.specs, self.dense.source, self.dense.facts, self.recipe)
 
     @property
     def is_half(self) -> bool:
@@ -83,39 +76,26 @@ class Trainee:
         return rebuilt(self.module, tensors).eval()
 
 
-def open_trainee(model_or_path: nn.Module | str | Path, naming: Naming, unsafe_load: bool) -> Trainee:
+def open_trainee(model_or_path: nn.Module | str | Path, naming: Naming) -> Trainee:
     """Raises ``UsageError`` and ``InputError``."""
-    if not isinstance(model_or_path, nn.Module):
-        checkpoint = opened(model_or_path, unsafe_load).checkpoint
-        if checkpoint.recipe is not None:
-            return _pruned(checkpoint, checkpoint.recipe, naming)
-    dense = open_dense(
-        model_or_path, naming.example_inputs, naming.arch, naming.arguments, naming.inputs, unsafe_load
-    )
-    return Trainee(dense, None)
-
-
-def _pruned(checkpoint: Checkpoint, recipe: Recipe, naming: Naming) -> Trainee:
-    path = checkpoint.path
-    own_code = naming.arch is not None and naming.arch.partition(":")[0] not in FAMILIES
+    subject = open_any(model_or_path, naming)
+    if subject.recipe is None or isinstance(model_or_path, nn.Module):
+        return Trainee(subject)
+    # A recipe's network is built anew by whoever loads what is written, from what may be told of it there.
+    path, arch = Path(model_or_path), naming.arch
+    own_code = arch is not None and arch.partition(":")[0] not in FAMILIES
     directory = path if path.is_dir() else path.parent
-    dense = Dense(
-        module=restored(checkpoint, arch=naming.arch),
-        specs=tuple(parse_input(text) for text in naming.inputs) or recipe.inputs,
-        arch=recipe.arch,
-        arguments=recipe.arguments,
-        given_arch=naming.arch if own_code else None,
-        source=Source(path.name, checkpoint.digest, checkpoint.layout, checkpoint.dropped),
-        facts=NetworkFacts(recipe.arch, dict(recipe.arguments)),
-        directory=directory if recipe.arch.startswith("hf:") else None,
-    )
-    return Trainee(dense, recipe)
+    network = replace(
+        subject.network, given_arch=arch if own_code else None,
+        directory=directory if subject.network.arch.startswith("hf:") else None,
+    )  # fmt: skip
+    return Trainee(replace(subject, network=network))
 
 
 def recipe_after(trainee: Trainee, tensors: Mapping[str, Tensor], options: Mapping[str, Any]) -> Recipe:
     """The recipe of the trained ``tensors``: that of the file with its cut, or one that cuts nothing."""
     digests = tensor_digests(tensors)
-    base = trainee.recipe or _whole(trainee.dense, tensors)
+    base = trainee.subject.recipe or _whole(trainee.dense, tensors)
     since = () if base.changed_by[-1:] == (CHANGED_BY,) else (CHANGED_BY,)
     return replace(
         base, digests=digests, changed_by=(*base.changed_by, *since), options={**base.options, **options}
