@@ -3,7 +3,7 @@ _prune() {
     local current=${COMP_WORDS[COMP_CWORD]} previous=${COMP_WORDS[COMP_CWORD-1]} command='' word words
     COMPREPLY=()
     for word in "${COMP_WORDS[@]:1:COMP_CWORD-1}"; do
-        case $word in inspect|explain|score|run|verify|eval|ls|demo) command=$word; break ;; esac
+        case $word in inspect|explain|score|run|finetune|verify|eval|ls|demo) command=$word; break ;; esac
     done
     case $previous in
         --show-completion) COMPREPLY=($(compgen -W 'bash zsh fish' -- "$current")); return ;;
@@ -43,14 +43,33 @@ _prune() {
         -o|--output) compopt -o filenames 2>/dev/null; COMPREPLY=($(compgen -f -- "$current")); return ;;
         --plan) compopt -o filenames 2>/dev/null; COMPREPLY=($(compgen -f -- "$current")); return ;;
         --tolerance) return ;;
+        --eval-data) compopt -o nospace 2>/dev/null; COMPREPLY=($(compgen -W 'digits imagefolder: torchvision: npz: safetensors: noise' -- "$current")); return ;;
+        --augment) COMPREPLY=($(compgen -W 'none flip crop imagenet' -- "$current")); return ;;
+        --epochs) return ;;
         --batch-size) return ;;
+        --optimizer) COMPREPLY=($(compgen -W 'sgd adamw' -- "$current")); return ;;
+        --lr) return ;;
+        --momentum) return ;;
+        --weight-decay) return ;;
+        --schedule) COMPREPLY=($(compgen -W 'constant multi-step cosine' -- "$current")); return ;;
+        --milestones) return ;;
+        --warmup) return ;;
+        --clip) return ;;
+        --ema) return ;;
+        --patience) return ;;
+        --label-smoothing) return ;;
+        --distill) return ;;
+        --distill-temperature) return ;;
+        --save-minutes) return ;;
+        --amp) COMPREPLY=($(compgen -W 'none bf16 fp16' -- "$current")); return ;;
     esac
     case $command in
-        '') words='inspect explain score run verify eval ls demo --version --show-completion -h --help' ;;
+        '') words='inspect explain score run finetune verify eval ls demo --version --show-completion -h --help' ;;
         inspect) words='--groups --arch --arch-arg --input --unsafe-load --json -h --help' ;;
         explain) words='--arch --arch-arg --input --unsafe-load --json -q --quiet -h --help' ;;
         score) words='--criterion --reduce --normalize --loss --temperature --against --correlate --data --samples --transform --memory --only --ignore --arch --arch-arg --input --unsafe-load --report --force --json -q --quiet --device --seed --threads -h --help' ;;
         run) words='--speedup --flops --params --ratio --criterion --scheme --protect --max-ratio --round-to --steps --reduce --normalize --loss --temperature --repair --data --samples --transform --memory --repair-seconds --heads --only --ignore --ratio-for --round-to-for --arch --arch-arg --input --unsafe-load -o --output --report --force --json -q --quiet --dry-run --plan --tolerance --device --seed --threads -h --help' ;;
+        finetune) words='--data --eval-data --samples --transform --augment --epochs --batch-size --optimizer --lr --momentum --weight-decay --schedule --milestones --warmup --clip --ema --patience --recalibrate --loss --label-smoothing --against --distill --distill-temperature --arch --arch-arg --input --unsafe-load -o --output --report --force --json -q --quiet --resume --save-minutes --amp --channels-last --device --seed --threads -h --help' ;;
         verify) words='--against --arch --unsafe-load --json -q --quiet -h --help' ;;
         eval) words='--data --samples --batch-size --transform --against --arch --arch-arg --input --device --seed --json -q --quiet -h --help' ;;
         ls) words='--json -h --help' ;;
@@ -62,6 +81,7 @@ _prune() {
             explain) compopt -o filenames 2>/dev/null; COMPREPLY=($(compgen -f -- "$current")); return ;;
             score) compopt -o filenames 2>/dev/null; COMPREPLY=($(compgen -f -- "$current")); return ;;
             run) compopt -o filenames 2>/dev/null; COMPREPLY=($(compgen -f -- "$current")); return ;;
+            finetune) compopt -o filenames 2>/dev/null; COMPREPLY=($(compgen -f -- "$current")); return ;;
             verify) compopt -o filenames 2>/dev/null; COMPREPLY=($(compgen -f -- "$current")); return ;;
             eval) compopt -o filenames 2>/dev/null; COMPREPLY=($(compgen -f -- "$current")); return ;;
             ls) COMPREPLY=($(compgen -W 'criteria schemes networks' -- "$current")); return ;;

@@ -17,18 +17,22 @@ if TYPE_CHECKING:
     from prunecli.errors import ImpossibleError, InputError, OutputError, PruneError, UsageError
     from prunecli.evaluating import evaluate
     from prunecli.explaining import explain
+    from prunecli.finetuning import Finetuned, finetune
     from prunecli.loading import load
     from prunecli.plan import Plan
     from prunecli.report.figures import Quality
     from prunecli.report.measured import Evaluation
     from prunecli.report.model import Explanation, Inspection, Report, Verification
     from prunecli.report.scored import Scoring
+    from prunecli.report.trained import Finetuning
     from prunecli.scoring import score
     from prunecli.selection import register_scheme
 
 _MODULE_OF = {
     "Evaluation": "prunecli.report.measured",
     "Explanation": "prunecli.report.model",
+    "Finetuned": "prunecli.finetuning",
+    "Finetuning": "prunecli.report.trained",
     "ImpossibleError": "prunecli.errors",
     "InputError": "prunecli.errors",
     "Inspection": "prunecli.report.model",
@@ -44,6 +48,7 @@ _MODULE_OF = {
     "Verification": "prunecli.report.model",
     "evaluate": "prunecli.evaluating",
     "explain": "prunecli.explaining",
+    "finetune": "prunecli.finetuning",
     "inspect": "prunecli.api",
     "load": "prunecli.loading",
     "prune": "prunecli.api",
@@ -59,6 +64,8 @@ _MODULE_OF = {
 __all__ = [
     "Evaluation",
     "Explanation",
+    "Finetuned",
+    "Finetuning",
     "ImpossibleError",
     "InputError",
     "Inspection",
@@ -75,6 +82,7 @@ __all__ = [
     "__version__",
     "evaluate",
     "explain",
+    "finetune",
     "inspect",
     "load",
     "prune",

@@ -36,6 +36,9 @@ sys.exit(code)
         ["score", "missing.pth", "--criterion", "lamp,random"],
         ["score", "missing.pth", "--criterion", "taylor"],
         ["run", "missing.pth", "--speedup", "2", "--criterion", "taylor"],
+        ["finetune", "--help"],
+        ["finetune", "missing.pth", "--data", "digits"],
+        ["finetune", "missing.pth", "--data", "digits", "--optimizer", "adam"],
         ["ls", "nothing"],
     ],
 )

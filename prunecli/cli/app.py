@@ -7,7 +7,7 @@ from typing import Any
 
 import typer
 
-from prunecli.cli import demo, evaluate, explain, inspect, ls, output, run, score, verify
+from prunecli.cli import demo, evaluate, explain, finetune, inspect, ls, output, run, score, verify
 from prunecli.cli.help import Command, Group
 
 app = typer.Typer(
@@ -25,6 +25,7 @@ _COMMANDS: dict[str, Callable[..., None]] = {
     "explain": explain.explain,
     "score": score.score,
     "run": run.run,
+    "finetune": finetune.finetune,
     "verify": verify.verify,
     "eval": evaluate.evaluate,
     "ls": ls.ls,

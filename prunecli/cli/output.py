@@ -113,6 +113,28 @@ def progress(quiet: bool) -> Iterator[Callable[[str], None] | None]:
             yield lambda stage: status.update(Text(one_line(stage)))
 
 
+@contextmanager
+def epochs(quiet: bool) -> Iterator[tuple[Callable[[str], None] | None, Callable[[str], None]]]:
+    """As :func:`progress`, and a function for lines that stay: on stderr, above the moving one."""
+    if quiet or not sys.stderr.isatty():
+        with redirect_stdout(sys.stderr):
+            yield None, (lambda _: None) if quiet else aside_now
+        return
+    from rich.text import Text
+
+    with redirect_stdout(sys.stderr), _console(sys.stderr).status(Text("reading")) as status:
+        yield (
+            lambda stage: status.update(Text(one_line(stage))),
+            lambda line: status.console.print(Text(one_line(line))),
+        )
+
+
+def aside_now(line: str) -> None:
+    """A line on stderr that whoever follows a log sees at once."""
+    aside(one_line(line))
+    sys.stderr.flush()
+
+
 def _console(stream: TextIO) -> Console:
     from rich.console import Console
 

@@ -211,21 +211,25 @@ class Request:
 
 
 def files(
-    checkpoint: Path, output: Path | None, reports: list[Path] | None, arch: str | None = None
+    checkpoint: Path,
+    output: Path | None,
+    reports: list[Path] | None,
+    arch: str | None = None,
+    made: str = "pruned",
 ) -> Files:
-    """The files with their defaults: STEM.pruned.safetensors (or DIR.pruned) beside the checkpoint, and a
-    report beside that.
+    """The files with their defaults: STEM.MADE.safetensors (or DIR.MADE) beside the checkpoint, and a report
+    beside that.
     """
     as_directory = is_written_as_directory(checkpoint, arch)
     place = checkpoint if checkpoint.name else checkpoint.resolve()
     if output is None and as_directory:
         inside = not place.is_dir() and is_model_directory(place.parent)
         place = place.resolve().parent if inside else place
-        output = place.with_name(f"{place.name if place.is_dir() else place.stem}.pruned")
+        output = place.with_name(f"{place.name if place.is_dir() else place.stem}.{made}")
     elif output is None:
         stem = place.name.removesuffix(".safetensors.index.json")
         stem = stem if stem != place.name or place.is_dir() else place.stem
-        output = place.with_name(f"{stem}.pruned.safetensors")
+        output = place.with_name(f"{stem}.{made}.safetensors")
     report = output.with_name(f"{output.name}.json") if as_directory else output.with_suffix(".json")
     return Files(checkpoint, output, tuple(reports or [report]), as_directory)
 

@@ -14,9 +14,10 @@ from prunecli.errors import OutputError
 from prunecli.plan import Plan
 from prunecli.report.model import Report
 from prunecli.report.scored import Scoring
+from prunecli.report.trained import Finetuning
 
 
-def write_report(report: Report, path: Path) -> None:
+def write_report(report: Report | Finetuning, path: Path) -> None:
     """Write ``report`` as JSON, whole or not at all. Raises ``OutputError``."""
     _write(_json(report.to_json()), path)
 
