@@ -3,51 +3,73 @@ _prune() {
     local current=${COMP_WORDS[COMP_CWORD]} previous=${COMP_WORDS[COMP_CWORD-1]} command='' word words
     COMPREPLY=()
     for word in "${COMP_WORDS[@]:1:COMP_CWORD-1}"; do
-        case $word in inspect|explain|run|verify|eval|ls|demo) command=$word; break ;; esac
+        case $word in inspect|explain|score|run|finetune|verify|eval|ls|demo) command=$word; break ;; esac
     done
     case $previous in
         --show-completion) COMPREPLY=($(compgen -W 'bash zsh fish' -- "$current")); return ;;
         --arch) compopt -o nospace 2>/dev/null; COMPREPLY=($(compgen -W 'torchvision: timm: cifar: ultralytics: hf:' -- "$current")); return ;;
         --arch-arg) return ;;
         --input) return ;;
+        --criterion) COMPREPLY=($(compgen -W 'activation bn-scale cp fisher fpgm grasp grasp-abs hrank lamp loss-magnitude loss-preservation magnitude-l1 magnitude-l2 obd-c obd-hessian random taylor thinet wanda' -- "$current")); return ;;
+        --reduce) COMPREPLY=($(compgen -W 'sum mean max first' -- "$current")); return ;;
+        --normalize) COMPREPLY=($(compgen -W 'none mean max sum standard gaussian lamp' -- "$current")); return ;;
+        --loss) COMPREPLY=($(compgen -W 'cross-entropy mse kd' -- "$current")); return ;;
+        --temperature) return ;;
+        --against) compopt -o filenames 2>/dev/null; COMPREPLY=($(compgen -f -- "$current")); return ;;
+        --data) compopt -o nospace 2>/dev/null; COMPREPLY=($(compgen -W 'digits imagefolder: torchvision: npz: safetensors: noise' -- "$current")); return ;;
+        --samples) return ;;
+        --transform) COMPREPLY=($(compgen -W 'imagenet inception cifar mnist fashion-mnist signed unit none' -- "$current")); return ;;
+        --memory) return ;;
+        --only) return ;;
+        --ignore) return ;;
+        --report) compopt -o filenames 2>/dev/null; COMPREPLY=($(compgen -f -- "$current")); return ;;
+        --device) COMPREPLY=($(compgen -W 'auto cpu cuda mps' -- "$current")); return ;;
+        --seed) return ;;
+        --threads) return ;;
         --speedup) return ;;
         --flops) return ;;
         --params) return ;;
         --ratio) return ;;
-        --criterion) COMPREPLY=($(compgen -W 'bn-scale fpgm lamp magnitude-l1 magnitude-l2 random' -- "$current")); return ;;
         --scheme) COMPREPLY=($(compgen -W 'global local protected uniform' -- "$current")); return ;;
         --protect) return ;;
         --max-ratio) return ;;
         --round-to) return ;;
         --steps) return ;;
-        --reduce) COMPREPLY=($(compgen -W 'sum mean max first' -- "$current")); return ;;
-        --normalize) COMPREPLY=($(compgen -W 'none mean max sum standard gaussian lamp' -- "$current")); return ;;
         --repair) COMPREPLY=($(compgen -W 'lstsq bn none' -- "$current")); return ;;
-        --data) compopt -o nospace 2>/dev/null; COMPREPLY=($(compgen -W 'digits imagefolder: torchvision: npz: safetensors: noise' -- "$current")); return ;;
-        --samples) return ;;
-        --transform) COMPREPLY=($(compgen -W 'imagenet inception cifar mnist fashion-mnist signed unit none' -- "$current")); return ;;
-        --memory) return ;;
         --repair-seconds) return ;;
         --heads) return ;;
-        --only) return ;;
-        --ignore) return ;;
         --ratio-for) return ;;
         --round-to-for) return ;;
         -o|--output) compopt -o filenames 2>/dev/null; COMPREPLY=($(compgen -f -- "$current")); return ;;
-        --report) compopt -o filenames 2>/dev/null; COMPREPLY=($(compgen -f -- "$current")); return ;;
         --plan) compopt -o filenames 2>/dev/null; COMPREPLY=($(compgen -f -- "$current")); return ;;
         --tolerance) return ;;
-        --device) COMPREPLY=($(compgen -W 'auto cpu cuda mps' -- "$current")); return ;;
-        --seed) return ;;
-        --threads) return ;;
-        --against) compopt -o filenames 2>/dev/null; COMPREPLY=($(compgen -f -- "$current")); return ;;
+        --eval-data) compopt -o nospace 2>/dev/null; COMPREPLY=($(compgen -W 'digits imagefolder: torchvision: npz: safetensors: noise' -- "$current")); return ;;
+        --augment) COMPREPLY=($(compgen -W 'none flip crop imagenet' -- "$current")); return ;;
+        --epochs) return ;;
         --batch-size) return ;;
+        --optimizer) COMPREPLY=($(compgen -W 'sgd adamw' -- "$current")); return ;;
+        --lr) return ;;
+        --momentum) return ;;
+        --weight-decay) return ;;
+        --schedule) COMPREPLY=($(compgen -W 'constant multi-step cosine' -- "$current")); return ;;
+        --milestones) return ;;
+        --warmup) return ;;
+        --clip) return ;;
+        --ema) return ;;
+        --patience) return ;;
+        --label-smoothing) return ;;
+        --distill) return ;;
+        --distill-temperature) return ;;
+        --save-minutes) return ;;
+        --amp) COMPREPLY=($(compgen -W 'none bf16 fp16' -- "$current")); return ;;
     esac
     case $command in
-        '') words='inspect explain run verify eval ls demo --version --show-completion -h --help' ;;
+        '') words='inspect explain score run finetune verify eval ls demo --version --show-completion -h --help' ;;
         inspect) words='--groups --arch --arch-arg --input --unsafe-load --json -h --help' ;;
         explain) words='--arch --arch-arg --input --unsafe-load --json -q --quiet -h --help' ;;
-        run) words='--speedup --flops --params --ratio --criterion --scheme --protect --max-ratio --round-to --steps --reduce --normalize --repair --data --samples --transform --memory --repair-seconds --heads --only --ignore --ratio-for --round-to-for --arch --arch-arg --input --unsafe-load -o --output --report --force --json -q --quiet --dry-run --plan --tolerance --device --seed --threads -h --help' ;;
+        score) words='--criterion --reduce --normalize --loss --temperature --against --correlate --data --samples --transform --memory --only --ignore --arch --arch-arg --input --unsafe-load --report --force --json -q --quiet --device --seed --threads -h --help' ;;
+        run) words='--speedup --flops --params --ratio --criterion --scheme --protect --max-ratio --round-to --steps --reduce --normalize --loss --temperature --repair --data --samples --transform --memory --repair-seconds --heads --only --ignore --ratio-for --round-to-for --arch --arch-arg --input --unsafe-load -o --output --report --force --json -q --quiet --dry-run --plan --tolerance --device --seed --threads -h --help' ;;
+        finetune) words='--data --eval-data --samples --transform --augment --epochs --batch-size --optimizer --lr --momentum --weight-decay --schedule --milestones --warmup --clip --ema --patience --recalibrate --loss --label-smoothing --against --distill --distill-temperature --arch --arch-arg --input --unsafe-load -o --output --report --force --json -q --quiet --resume --save-minutes --amp --channels-last --device --seed --threads -h --help' ;;
         verify) words='--against --arch --unsafe-load --json -q --quiet -h --help' ;;
         eval) words='--data --samples --batch-size --transform --against --arch --arch-arg --input --device --seed --json -q --quiet -h --help' ;;
         ls) words='--json -h --help' ;;
@@ -57,7 +79,9 @@ _prune() {
         case $command in
             inspect) compopt -o filenames 2>/dev/null; COMPREPLY=($(compgen -f -- "$current")); return ;;
             explain) compopt -o filenames 2>/dev/null; COMPREPLY=($(compgen -f -- "$current")); return ;;
+            score) compopt -o filenames 2>/dev/null; COMPREPLY=($(compgen -f -- "$current")); return ;;
             run) compopt -o filenames 2>/dev/null; COMPREPLY=($(compgen -f -- "$current")); return ;;
+            finetune) compopt -o filenames 2>/dev/null; COMPREPLY=($(compgen -f -- "$current")); return ;;
             verify) compopt -o filenames 2>/dev/null; COMPREPLY=($(compgen -f -- "$current")); return ;;
             eval) compopt -o filenames 2>/dev/null; COMPREPLY=($(compgen -f -- "$current")); return ;;
             ls) COMPREPLY=($(compgen -W 'criteria schemes networks' -- "$current")); return ;;

@@ -17,16 +17,22 @@ if TYPE_CHECKING:
     from prunecli.errors import ImpossibleError, InputError, OutputError, PruneError, UsageError
     from prunecli.evaluating import evaluate
     from prunecli.explaining import explain
+    from prunecli.finetuning import Finetuned, finetune
     from prunecli.loading import load
     from prunecli.plan import Plan
     from prunecli.report.figures import Quality
     from prunecli.report.measured import Evaluation
     from prunecli.report.model import Explanation, Inspection, Report, Verification
+    from prunecli.report.scored import Scoring
+    from prunecli.report.trained import Finetuning
+    from prunecli.scoring import score
     from prunecli.selection import register_scheme
 
 _MODULE_OF = {
     "Evaluation": "prunecli.report.measured",
     "Explanation": "prunecli.report.model",
+    "Finetuned": "prunecli.finetuning",
+    "Finetuning": "prunecli.report.trained",
     "ImpossibleError": "prunecli.errors",
     "InputError": "prunecli.errors",
     "Inspection": "prunecli.report.model",
@@ -36,11 +42,13 @@ _MODULE_OF = {
     "Quality": "prunecli.report.figures",
     "Report": "prunecli.report.model",
     "Result": "prunecli.api",
+    "Scoring": "prunecli.report.scored",
     "Space": "prunecli.coupling",
     "UsageError": "prunecli.errors",
     "Verification": "prunecli.report.model",
     "evaluate": "prunecli.evaluating",
     "explain": "prunecli.explaining",
+    "finetune": "prunecli.finetuning",
     "inspect": "prunecli.api",
     "load": "prunecli.loading",
     "prune": "prunecli.api",
@@ -49,12 +57,15 @@ _MODULE_OF = {
     "register_description": "prunecli.coupling",
     "register_operator": "prunecli.coupling",
     "register_scheme": "prunecli.selection",
+    "score": "prunecli.scoring",
     "verify": "prunecli.api",
 }
 
 __all__ = [
     "Evaluation",
     "Explanation",
+    "Finetuned",
+    "Finetuning",
     "ImpossibleError",
     "InputError",
     "Inspection",
@@ -64,12 +75,14 @@ __all__ = [
     "Quality",
     "Report",
     "Result",
+    "Scoring",
     "Space",
     "UsageError",
     "Verification",
     "__version__",
     "evaluate",
     "explain",
+    "finetune",
     "inspect",
     "load",
     "prune",
@@ -78,6 +91,7 @@ __all__ = [
     "register_description",
     "register_operator",
     "register_scheme",
+    "score",
     "verify",
 ]
 

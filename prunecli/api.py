@@ -2,12 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-import torch
 from torch import Tensor, nn
 
 from prunecli import __version__
@@ -30,6 +28,7 @@ from prunecli.report.model import Inspection
 from prunecli.report.rows import group_rows, layer_rows, pinned_rows
 from prunecli.selection import Asked, Choice, Limits, Target, choose
 from prunecli.subjects import choose_device, open_dense, require_prunable
+from prunecli.threads import limited
 
 __all__ = ["Result", "inspect", "prune", "verify"]
 
@@ -99,7 +98,7 @@ def prune(
     )  # fmt: skip
     if plan is None:
         gathering.check([criterion])
-    with _threads(threads):
+    with limited(threads):
         with clock.stage("read"):
             dense = open_dense(model_or_path, example_inputs, arch, arch_args, inputs, unsafe_load)
             require_prunable(dense)
@@ -184,18 +183,6 @@ def _target(
             "make the plan with them, then apply it alone",
         )
     return Target(named[0][0], named[0][1]) if named else None  # type: ignore[arg-type]
-
-
-@contextmanager
-def _threads(number: int | None) -> Iterator[None]:
-    if number is not None and number < 1:
-        raise UsageError(f"--threads {number} is not a positive integer", "--threads 2")
-    before = torch.get_num_threads()
-    torch.set_num_threads(number or before)
-    try:
-        yield
-    finally:
-        torch.set_num_threads(before)
 
 
 def inspect(

@@ -4,19 +4,16 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from pathlib import Path
-from typing import Any
 
 import torch
-from torch import Tensor, nn
+from torch import nn
 
 from prunecli.checkpoint.specs import InputSpec
 from prunecli.coupling import Space
 from prunecli.criteria import Evidence, find, gather
 from prunecli.data import Samples, noise, open_data
 from prunecli.errors import UsageError, unknown_name
-from prunecli.losses import LOSSES, Loss, required_difference
-from prunecli.networks.factories import Foreign, find_function
+from prunecli.losses import LOSSES, Loss, from_file, required_difference
 from prunecli.proofs import FORWARD_ERRORS
 from prunecli.repair.remembered import level
 
@@ -127,12 +124,4 @@ class Gathering:
             return Loss("kd", self.temperature, seed, teacher=self.teacher)
         if self.loss in LOSSES:
             return Loss(self.loss, self.temperature, seed)
-        where, _, name = self.loss.rpartition(":")
-        told = f"{Path(where).name}:{name}"
-        function = find_function(Path(where), name, "--loss")
-
-        def value(outputs: Any, labels: Tensor | None) -> Any:
-            with Foreign(told, "mend the function"):
-                return function(outputs, labels)
-
-        return Loss(told, self.temperature, seed, function=value)
+        return from_file(self.loss, self.temperature, seed)

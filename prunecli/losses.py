@@ -9,6 +9,7 @@ from __future__ import annotations
 import hashlib
 from collections.abc import Callable
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any
 
 import torch
@@ -18,6 +19,7 @@ from torch.nn import functional
 from prunecli.coupling.recording import outputs_in
 from prunecli.data.samples import Batch
 from prunecli.errors import InputError, UsageError
+from prunecli.networks.factories import Foreign, find_function
 
 LOSSES = ("cross-entropy", "mse", "kd")
 
@@ -31,7 +33,7 @@ class Loss:
 
     ``temperature`` divides the scores of classes. What samples lack in labels is drawn with ``seed`` from
     what the network itself predicts: classes from its softmax, or its output and normal noise for ``mse``.
-    ``teacher`` is what ``kd`` compares with.
+    ``teacher`` is what ``kd`` compares with. ``smoothing`` is the share of a label that goes to all classes.
     """
 
     name: str
@@ -39,6 +41,7 @@ class Loss:
     seed: int = 0
     teacher: nn.Module | None = None
     function: Callable[[Any, Tensor | None], Any] | None = None
+    smoothing: float = 0.0
 
     def targets(self, outputs: Any, batch: Batch, first: int) -> Targets:
         """What the outputs of ``batch``, whose samples are numbered from ``first``, should be; each tensor
@@ -70,7 +73,9 @@ class Loss:
         if self.name == "kd":
             logs = scores.log_softmax(-1)
             return (targets[0] * (targets[0].clamp(min=1e-38).log() - logs)).sum(-1).mean(1).sum()
-        losses = functional.cross_entropy(scores.flatten(0, 1), targets[0].flatten(), reduction="none")
+        losses = functional.cross_entropy(
+            scores.flatten(0, 1), targets[0].flatten(), reduction="none", label_smoothing=self.smoothing
+        )
         return losses.reshape(count, -1).mean(1).sum()
 
     def _values(self, outputs: Any, batch: Batch, first: int) -> Targets:
@@ -99,6 +104,19 @@ class Loss:
 
 
 _ZERO = torch.zeros(())
+
+
+def from_file(text: str, temperature: float = 1.0, seed: int = 0) -> Loss:
+    """The user's own, ``FILE.py:function``; what it raises is an ``InputError``."""
+    where, _, name = text.rpartition(":")
+    told = f"{Path(where).name}:{name}"
+    function = find_function(Path(where), name, "--loss")
+
+    def value(outputs: Any, labels: Tensor | None) -> Any:
+        with Foreign(told, "mend the function"):
+            return function(outputs, labels)
+
+    return Loss(told, temperature, seed, function=value)
 
 
 def fitting_loss(outputs: Any, samples: int) -> str:

@@ -14,8 +14,10 @@ from prunecli import inputs as input_room
 from prunecli.assembly import all_tensors
 from prunecli.checkpoint.locating import implied_arch
 from prunecli.checkpoint.reading import require_finite
+from prunecli.checkpoint.recipe import Recipe
 from prunecli.checkpoint.specs import InputSpec, Scalar
 from prunecli.errors import InputError, UsageError
+from prunecli.loading import verify_digests
 from prunecli.networks.building import recorded
 from prunecli.networks.families import FAMILIES
 from prunecli.networks.resolving import resolve
@@ -90,17 +92,20 @@ def _from_path(
     example: Any,
     arch: str | None,
     arguments: Mapping[str, Scalar],
-    inputs: Sequence[str],
+    inputs: Sequence[str | InputSpec],
     unsafe_load: bool,
 ) -> Dense:
     found = opened(path, unsafe_load)
     checkpoint = found.checkpoint
-    if checkpoint.recipe is not None:
+    recipe = checkpoint.recipe
+    if recipe is not None and recipe.plan.keep:
         raise InputError(
             f"'{Path(path).name}' was pruned by this tool already",
             "prune the dense checkpoint to the higher target instead; prune verify checks this one",
         )
     arch = arch or found.arch or implied_arch(Path(path))
+    if recipe is not None:
+        arch, arguments, inputs = _by_recipe(checkpoint.tensors, recipe, arch, arguments, inputs)
     network = resolve(checkpoint.tensors, arch=arch, arguments=arguments, inputs=inputs)
     specs = network.inputs if example is None else input_room.describe(example, network.module)
     source = Source(Path(path).name, checkpoint.digest, checkpoint.layout, checkpoint.dropped)
@@ -120,6 +125,22 @@ def _from_path(
         facts=facts,
         directory=_directory(arch),
     )
+
+
+def _by_recipe(
+    tensors: Mapping[str, Tensor],
+    recipe: Recipe,
+    arch: str | None,
+    arguments: Mapping[str, Scalar],
+    inputs: Sequence[str | InputSpec],
+) -> tuple[str | None, Mapping[str, Scalar], Sequence[str | InputSpec]]:
+    """What this tool wrote without cutting anything (it was trained) says itself what it is. Raises
+    ``ImpossibleError`` where a tensor is not the one that was written.
+    """
+    verify_digests(tensors, recipe)
+    if arch is None and _is_registry(recipe.arch):
+        arch, arguments = recipe.arch, {**recipe.arguments, **arguments}
+    return arch, arguments, inputs or recipe.inputs
 
 
 def _directory(arch: str | None) -> Path | None:

@@ -52,10 +52,12 @@ def missing_links(page: str) -> list[str]:
     return [link for link in links if not ((ROOT / page).parent / link).exists()]
 
 
-def run_apart(command: list[str], folder: Path) -> subprocess.CompletedProcess[str]:
-    """``command`` in ``folder``, with the ``prune`` of this environment first on the path."""
+def run_apart(command: list[str], folder: Path, *packages: Path) -> subprocess.CompletedProcess[str]:
+    """``command`` in ``folder``, with the ``prune`` of this environment first on the path, and with what is
+    installed in ``packages``.
+    """
     path = os.pathsep.join([sysconfig.get_path("scripts"), os.environ.get("PATH", "")])
-    environment = {**os.environ, "PATH": path, "PYTHONPATH": str(ROOT)}
+    environment = {**os.environ, "PATH": path, "PYTHONPATH": os.pathsep.join(map(str, (ROOT, *packages)))}
     return subprocess.run(command, cwd=folder, env=environment, capture_output=True, text=True, timeout=300)
 
 

@@ -24,6 +24,8 @@ from prunecli.report.model import (
     UseRow,
     Verification,
 )
+from prunecli.report.scored import CriterionFacts, RankCorrelation, ScoredGroup, Scoring
+from prunecli.report.trained import EpochRow, Finetuning
 
 SOURCE = Source(
     "resnet50.pth", "ab" * 32, "zip pickle, under 'state_dict', prefix 'module.' removed", ("epoch",)
@@ -156,3 +158,63 @@ def evaluation() -> Evaluation:
         timings={"read": 0.1, "evaluate": 2.0},
         notes=("pictures as --transform imagenet makes them",),
     )
+
+
+SCORED = ScoredGroup(
+    "conv1", "channels", 4, None, {"taylor": (0.5, 2.0, 1.0, 0.0), "lamp": (0.1, 1.0, 0.5, 0.2)}
+)
+HALF_SCORED = ScoredGroup(
+    "layer1.0.conv1", "channels", 2, None, {"taylor": (3.0, 4.0)}, {"lamp": "no weights to score"}
+)
+UNSCORED = ScoredGroup("fc", "channels", 10, "it reaches the output of the network")
+
+
+def scoring() -> Scoring:
+    return Scoring(
+        version="0.1.0",
+        checkpoint=SOURCE,
+        network=NETWORK,
+        inputs=(Input((1, 3, 224, 224)),),
+        data=DataFacts("imagefolder:photos", 200, True),
+        criteria=(
+            CriterionFacts("taylor", "sum", "none", "cross-entropy"),
+            CriterionFacts("lamp", "sum", "none"),
+        ),
+        groups=(SCORED, HALF_SCORED, UNSCORED),
+        correlations=(RankCorrelation("taylor", "lamp", 0.8, 1, None, 4),),
+        timings={"read": 0.1, "score": 2.0},
+        notes=("pictures as --transform imagenet makes them",),
+    )
+
+
+def finetuning() -> Finetuning:
+    rows = tuple(
+        EpochRow(epoch, 1.5 / epoch, 0.5, 0.01, 2.0, 1000, Quality(360, 0.25 * epoch, 1.0, 0.5))
+        for epoch in (1, 2, 3)
+    )
+    return Finetuning(
+        version="0.1.0",
+        command=("prune", "finetune", "small.safetensors", "--data", "digits"),
+        checkpoint=SOURCE,
+        network=NETWORK,
+        inputs=(Input((1, 3, 224, 224)),),
+        settings={
+            "optimizer": "sgd", "lr": 0.01, "schedule": "multi-step", "weight_decay": 5e-4, "batch_size": 128,
+            "milestones": (1, 2), "clip": None,
+        },
+        data=DataFacts("digits", 1000, True),
+        validation=DataFacts("digits", 360, True),
+        against=SOURCE,
+        device="cpu",
+        threads=2,
+        epochs=rows,
+        before=Quality(360, 0.1, 0.5, 2.5),
+        after=rows[-1].quality,
+        dense=Quality(360, 0.9944, 1.0, 0.067),
+        best=3,
+        changed_by=("finetune",),
+        proofs=(Proof("reload", True, 1e-7, 1e-4),),
+        output=Output("small.finetuned.safetensors", "cd" * 32, 50_900_000),
+        timings={"train": 6.0},
+        notes=("pictures as --transform imagenet makes them",),
+    )  # fmt: skip

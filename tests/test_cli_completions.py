@@ -49,7 +49,9 @@ def test_bash_offers_what_fits() -> None:
     assert bash("prune", "") == [
         "inspect",
         "explain",
+        "score",
         "run",
+        "finetune",
         "verify",
         "eval",
         "ls",

@@ -31,3 +31,12 @@ def test_networks_are_one_name_per_line(capsys: pytest.CaptureFixture[str]) -> N
 def test_an_unknown_list(capsys: pytest.CaptureFixture[str]) -> None:
     ran = run_here(capsys, "ls", "criterion")
     assert (ran.code, ran.err) == (2, "error: unknown list 'criterion'\nhint: did you mean criteria?\n")
+
+
+def test_criteria_say_what_they_need(capsys: pytest.CaptureFixture[str]) -> None:
+    entries = json.loads(run_here(capsys, "ls", "criteria", "--json").out)["entries"]
+    needs = {entry["name"]: entry["needs"] for entry in entries}
+    assert (needs["lamp"], needs["cp"], needs["taylor"]) == ("weights", "data", "data, labels if any")
+    assert needs.keys() == set(names.CRITERIA)
+    assert "needs" in run_here(capsys, "ls", "criteria").out.splitlines()[0]
+    assert "needs" not in run_here(capsys, "ls", "schemes").out.splitlines()[0]

@@ -56,3 +56,35 @@ def test_one_format_at_a_time() -> None:
     options.require_one_format(False, True)
     with pytest.raises(UsageError, match="-q"):
         options.require_one_format(True, True)
+
+
+@pytest.mark.parametrize(
+    ("text", "size"), [("4GB", 4 << 30), ("500mb", 500 << 20), ("2", 2 << 30), ("1.5 GiB", 3 << 29)]
+)
+def test_sizes(text: str, size: int) -> None:
+    assert options.bytes_in(text) == size
+
+
+@pytest.mark.parametrize("text", ["", "GB", "-1GB", "1XB", "1kB", "0"])
+def test_what_is_no_size(text: str) -> None:
+    with pytest.raises(UsageError, match=r"^--memory ") as caught:
+        options.bytes_in(text)
+    assert "GB" in str(caught.value.hint)
+
+
+def test_endings_and_least_numbers() -> None:
+    options.require_ending(Path("a.b.csv"), (".json", ".csv"))
+    with pytest.raises(UsageError, match=r"--report a\.txt: no report of that kind"):
+        options.require_ending(Path("a.txt"), (".json", ".csv"))
+    options.require_from("--seed", 0, 0)
+    options.require_from("--threads", None, 1)
+    with pytest.raises(UsageError, match="--threads 0 is out of range"):
+        options.require_from("--threads", 0, 1)
+
+
+@pytest.mark.parametrize("loss", [None, "mse", "dir/own.py:f"])
+def test_losses(loss: str | None) -> None:
+    options.require_scores(None, None, loss, 1.0)
+    for typed in ("own.py", "own.py:", "own.txt:f", "MSE"):
+        with pytest.raises(UsageError, match="unknown loss"):
+            options.require_scores("sum", "none", typed, 1.0)

@@ -112,3 +112,30 @@ def test_what_is_printed_during_the_work_is_no_result(capsys: pytest.CaptureFixt
     output.text("the result")
     printed = capsys.readouterr()
     assert (printed.out, printed.err) == ("the result\n", "from forward\n")
+
+
+def test_rows_are_values_between_tabs(capsys: pytest.CaptureFixture[str]) -> None:
+    output.rows([])
+    assert capsys.readouterr().out == ""
+    output.rows([("conv\t1\n", 3, "lamp", 0.1), ("b", 0, "lamp", -2.5e-30)])
+    assert capsys.readouterr().out == "conv 1\t3\tlamp\t0.1\nb\t0\tlamp\t-2.5e-30\n"
+
+
+def test_lines_of_epochs_stay_on_a_terminal_and_go_to_stderr_elsewhere(
+    capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    with output.epochs(quiet=False) as (progress, line):
+        assert progress is None
+        line("epoch 1\x1b[2J")
+    assert capsys.readouterr() == ("", "epoch 1\\x1b[2J\n")
+    with output.epochs(quiet=True) as (progress, line):
+        line("epoch 1")
+    assert capsys.readouterr() == ("", "")
+    monkeypatch.setattr("sys.stderr.isatty", lambda: True)
+    with output.epochs(quiet=False) as (progress, line):
+        assert progress is not None
+        progress("step 3")
+        line("epoch 1")
+    printed = capsys.readouterr()
+    assert printed.out == ""
+    assert "epoch 1\n" in printed.err

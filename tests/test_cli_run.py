@@ -76,9 +76,10 @@ def test_every_option_reaches_the_api(
     api: FakeApi, checkpoint: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     options = (
-        "--ratio 0.5 --criterion lamp --scheme global --protect 0.2 --max-ratio 0.8 --round-to 8 --steps 3 "
+        "--ratio 0.5 --criterion obd-c --scheme global --protect 0.2 --max-ratio 0.8 --round-to 8 --steps 3 "
         "--ignore layer1.* --ignore fc --only layer* --heads 0.25 --ratio-for layer2.*=0.5 --ratio-for a=b=0 "
-        "--round-to-for layer3.*=4 --reduce max --normalize gaussian --repair bn --data digits "
+        "--round-to-for layer3.*=4 --reduce max --normalize gaussian --loss cross-entropy --temperature 4 "
+        "--repair bn --data digits "
         "--samples 64 --transform none --memory 1GB --repair-seconds 5 --tolerance 0.01 "
         "--device cpu --seed 7 --threads 2 --arch cifar:resnet20 --arch-arg num_classes=10 --input 3,32,32 "
         "--unsafe-load --force"
@@ -88,7 +89,7 @@ def test_every_option_reaches_the_api(
     (call,) = api.calls
     assert {k: v for k, v in call.items() if k not in ("model_or_path", "plan", "progress")} == {
         "ratio": 0.5,
-        "criterion": "lamp",
+        "criterion": "obd-c",
         "scheme": "global",
         "protect": 0.2,
         "max_ratio": 0.8,
@@ -101,6 +102,8 @@ def test_every_option_reaches_the_api(
         "round_to_for": {"layer3.*": 4},
         "reduce": "max",
         "normalize": "gaussian",
+        "loss": "cross-entropy",
+        "temperature": 4.0,
         "repair": "bn",
         "data": "digits",
         "samples": 64,
@@ -191,6 +194,10 @@ def test_a_plan_file_is_the_target(
         (["--speedup", "2", "--ratio", "0.5"], 2, "--speedup and --ratio together"),
         ([], 2, "no target given"),
         (["--speedup", "2", "--criterion", "magnitude-l3"], 2, "unknown criterion 'magnitude-l3'"),
+        (["--speedup", "2", "--criterion", "taylor"], 2, "criterion 'taylor' needs data"),
+        (["--speedup", "2", "--loss", "kd"], 2, "--loss kd compares with another network"),
+        (["--speedup", "2", "--loss", "mse"], 2, "--loss mse is given, and no criterion here has a loss"),
+        (["--speedup", "2", "--temperature", "-1"], 2, "--temperature -1 is out of range"),
         (["--speedup", "2", "--repair", "lstq"], 2, "unknown repair 'lstq'"),
         (["--speedup", "2", "--report", "r.pdf"], 2, "--report r.pdf: no report of that kind"),
         (["--speedup", "2", "-o", "missing/s.safetensors"], 5, "no such directory: missing"),
@@ -226,6 +233,16 @@ def test_wrong_usage_is_found_before_the_api_is_called(
     assert second.startswith("hint: ")
     assert api.calls == []
     assert names_in(checkpoint.parent) == ["model.pth"]
+
+
+def test_a_criterion_that_looks_at_data_has_some_or_a_plan(
+    api: FakeApi, checkpoint: Path, capsys: pytest.CaptureFixture[str], tmp_path: Path
+) -> None:
+    taylor = ("--criterion", "taylor")
+    assert run_here(capsys, "run", checkpoint, "--speedup", "2", *taylor, "--data", "noise").code == 0
+    file = tmp_path / "plan.json"
+    file.write_text(run_here(capsys, "run", checkpoint, "--speedup", "2", "--dry-run", "--json").out)
+    assert run_here(capsys, "run", checkpoint, "--plan", file, *taylor, "--force").code == 0
 
 
 def test_existing_outputs_need_force(

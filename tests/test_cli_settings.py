@@ -13,7 +13,7 @@ from prunecli.errors import InputError, UsageError
 from prunecli.plan import Plan
 
 LIMITS = settings.Limits(0.1, 1.0, 1, 1, 0.005, 0, None)
-CHOICES = settings.Choices("magnitude-l2", "protected", "sum", None, "auto")
+CHOICES = settings.Choices("magnitude-l2", "protected", None, None, "auto")
 REPAIR = settings.Repair()
 
 
@@ -100,6 +100,24 @@ def test_unknown_names_get_the_nearest(field: str, good: str, bad: str, nearest:
         replace(CHOICES, **{field: bad}).check()
     assert "did you mean " in str(caught.value.hint)
     assert nearest in str(caught.value.hint)
+
+
+@pytest.mark.parametrize(
+    ("bad", "twin", "said"),
+    [
+        ({"loss": "crossentropy"}, {"loss": "cross-entropy"}, "unknown loss 'crossentropy'"),
+        ({"loss": "own.py"}, {"loss": "own.py:f"}, "unknown loss 'own.py'"),
+        ({"loss": "kd"}, {"loss": "mse"}, "--loss kd compares with another network"),
+        ({"temperature": 0.0}, {"temperature": 200.0}, "--temperature 0 is out of range"),
+        ({"temperature": math.inf}, {"temperature": 0.5}, "--temperature inf is out of range"),
+    ],
+)
+def test_losses_are_checked_before_any_work(bad: dict[str, Any], twin: dict[str, Any], said: str) -> None:
+    replace(CHOICES, **twin).check()
+    with pytest.raises(UsageError) as caught:
+        replace(CHOICES, **bad).check()
+    assert said in caught.value.message
+    assert caught.value.hint
 
 
 @pytest.mark.parametrize(

@@ -32,6 +32,13 @@ sys.exit(code)
         ["eval", "missing.pth", "--data", "digits"],
         ["eval", "missing.pth", "--data", "digit"],
         ["explain", "missing.pth", "conv1"],
+        ["score", "--help"],
+        ["score", "missing.pth", "--criterion", "lamp,random"],
+        ["score", "missing.pth", "--criterion", "taylor"],
+        ["run", "missing.pth", "--speedup", "2", "--criterion", "taylor"],
+        ["finetune", "--help"],
+        ["finetune", "missing.pth", "--data", "digits"],
+        ["finetune", "missing.pth", "--data", "digits", "--optimizer", "adam"],
         ["ls", "nothing"],
     ],
 )

@@ -156,6 +156,22 @@ def test_reshape_factors_as_little_as_it_can() -> None:
     assert [shape_of(node) for node in algebra.reshape(out, [2, 12, 5])] == ["#2", "(a3*b4)", "a5"]
 
 
+@pytest.mark.parametrize(
+    ("before", "after"),
+    [((17, 0), (0,)), ((0, 4), (0,)), ((0,), (3, 0)), ((0, 6), (0, 2, 5)), ((0, 6), (6, 0))],
+)
+def test_a_reshape_of_nothing_pins_what_it_cannot_follow(
+    before: tuple[int, ...], after: tuple[int, ...]
+) -> None:
+    """A detector that finds no box in noise does it."""
+    algebra = Algebra()
+    nodes = [fresh(size) for size in before]
+    found = algebra.reshape(nodes, after)
+    assert [node.size for node in found] == list(after)
+    followed = [normal(node) for node in found]
+    assert all(is_pinned(normal(node)) for node in nodes if node.size > 1 and normal(node) not in followed)
+
+
 def test_a_reshape_across_the_structure_pins_it() -> None:
     algebra, rows, columns = Algebra(), fresh(3), fresh(4)
     out = algebra.reshape([rows, columns], [2, 6])

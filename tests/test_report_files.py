@@ -1,14 +1,16 @@
 from __future__ import annotations
 
+import csv
 import json
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
-from report_examples import report
+from report_examples import SCORED, UNSCORED, report, scoring
 
 from prunecli.errors import OutputError
 from prunecli.plan import Plan
-from prunecli.report.files import plan_document, write_report
+from prunecli.report.files import plan_document, write_report, write_scores
 
 
 def test_the_report_is_written_whole_with_ordinary_permissions(tmp_path: Path) -> None:
@@ -35,3 +37,19 @@ def test_a_plan_survives_the_way_through_its_document() -> None:
     assert data["schema"] == "prunecli.plan/1"
     assert data["target"]["reached"] == 2.0013
     assert Plan.from_json(data) == plan
+
+
+def test_scores_are_written_as_json_or_as_a_row_per_unit(tmp_path: Path) -> None:
+    odd = replace(SCORED, name='a,"b"', scores={"taylor": (0.1, -2.5e-30)})
+    found = replace(scoring(), groups=(odd, UNSCORED))
+    write_scores(found, tmp_path / "s.json")
+    assert json.loads((tmp_path / "s.json").read_text()) == found.to_json()
+    write_scores(found, tmp_path / "s.csv")
+    with (tmp_path / "s.csv").open(newline="") as file:
+        assert list(csv.reader(file)) == [
+            ["group", "unit", "criterion", "score"],
+            ['a,"b"', "0", "taylor", "0.1"],
+            ['a,"b"', "1", "taylor", "-2.5e-30"],
+        ]
+    with pytest.raises(OutputError, match="could not be written"):
+        write_scores(found, tmp_path / "missing" / "s.csv")

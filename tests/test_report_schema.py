@@ -7,7 +7,7 @@ from typing import Any
 import jsonschema
 import pytest
 from cli_runner import ROOT
-from report_examples import evaluation, explanation, inspection, report, verification
+from report_examples import evaluation, explanation, finetuning, inspection, report, scoring, verification
 
 from prunecli.report.schema import json_schema, written
 
@@ -29,7 +29,11 @@ def test_the_shipped_schema_is_current() -> None:
         explanation(),
         verification(),
         evaluation(),
+        finetuning(),
+        replace(finetuning(), checkpoint=None, validation=None, against=None, output=None, best=None),
         replace(evaluation(), checkpoint=None, against=None, dense=None),
+        scoring(),
+        replace(scoring(), checkpoint=None, data=None, correlations=()),
     ],
 )
 def test_documents_are_valid(document: Any) -> None:

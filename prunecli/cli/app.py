@@ -7,7 +7,7 @@ from typing import Any
 
 import typer
 
-from prunecli.cli import demo, evaluate, explain, inspect, ls, output, run, verify
+from prunecli.cli import demo, evaluate, explain, finetune, inspect, ls, output, run, score, verify
 from prunecli.cli.help import Command, Group
 
 app = typer.Typer(
@@ -23,7 +23,9 @@ app = typer.Typer(
 _COMMANDS: dict[str, Callable[..., None]] = {
     "inspect": inspect.inspect,
     "explain": explain.explain,
+    "score": score.score,
     "run": run.run,
+    "finetune": finetune.finetune,
     "verify": verify.verify,
     "eval": evaluate.evaluate,
     "ls": ls.ls,

@@ -13,6 +13,7 @@ from pathlib import Path
 from typing import Any
 
 from prunecli.cli import early, names
+from prunecli.training.settings import AMP, AUGMENTS, OPTIMIZERS, SCHEDULES
 
 FILE_NAMES = {"bash": "prune.bash", "zsh": "_prune", "fish": "prune.fish"}
 
@@ -26,12 +27,30 @@ _VALUES: dict[str, tuple[str, ...]] = {
     "--device": names.DEVICES,
     "--data": names.DATA,
     "--transform": names.TRANSFORMS,
+    "--eval-data": names.DATA,
+    "--loss": names.LOSSES,
+    "--optimizer": OPTIMIZERS,
+    "--schedule": SCHEDULES,
+    "--augment": AUGMENTS,
+    "--amp": AMP,
     "--show-completion": names.SHELLS,
     "--arch": ("torchvision:", "timm:", "cifar:", "ultralytics:", "hf:"),
     "ls": names.LISTS,
 }
 _FILES = frozenset(
-    {"--output", "--report", "--plan", "--against", "inspect", "explain", "run", "eval", "verify"}
+    {
+        "--output",
+        "--report",
+        "--plan",
+        "--against",
+        "inspect",
+        "explain",
+        "score",
+        "run",
+        "finetune",
+        "eval",
+        "verify",
+    }
 )
 
 
@@ -124,7 +143,7 @@ complete -F _prune prune
 def _bash_values(key: str) -> str:
     if key in _FILES:
         return 'compopt -o filenames 2>/dev/null; COMPREPLY=($(compgen -f -- "$current")); return'
-    if key in ("--arch", "--data"):
+    if key in ("--arch", "--data", "--eval-data"):
         return f"compopt -o nospace 2>/dev/null; {_bash_words(_VALUES[key])}"
     return _bash_words(_VALUES[key]) if key in _VALUES else "return"
 

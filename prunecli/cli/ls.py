@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from typing import Annotated
 
 import typer
@@ -16,7 +17,7 @@ def ls(
 ) -> None:
     """List criteria, schemes or networks."""
     names.require_known("list", what, names.LISTS)
-    rows = _networks() if what == "networks" else _methods(what)
+    rows = _ROWS[what]()
     if json:
         output.document({"schema": "prunecli.ls/1", "what": what, "entries": rows})
         return
@@ -31,12 +32,26 @@ def _networks() -> list[dict[str, str]]:
     return [{"name": name} for name in listed()]
 
 
-def _methods(what: str) -> list[dict[str, str]]:
+def _criteria() -> list[dict[str, str]]:
     from prunecli.criteria import criteria
+    from prunecli.criteria.listing import needs_in_words
+
+    return [
+        {"name": name, "summary": one.summary, "needs": needs_in_words(one), "source": one.source}
+        for name, one in sorted(criteria().items())
+    ]
+
+
+def _schemes() -> list[dict[str, str]]:
     from prunecli.selection import SCHEMES
 
-    chosen = criteria() if what == "criteria" else SCHEMES
     return [
-        {"name": name, "summary": chosen[name].summary, "source": chosen[name].source}
-        for name in sorted(chosen)
+        {"name": name, "summary": one.summary, "source": one.source} for name, one in sorted(SCHEMES.items())
     ]
+
+
+_ROWS: dict[str, Callable[[], list[dict[str, str]]]] = {
+    "criteria": _criteria,
+    "schemes": _schemes,
+    "networks": _networks,
+}

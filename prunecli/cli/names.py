@@ -2,9 +2,20 @@
 
 from __future__ import annotations
 
-from prunecli.errors import unknown_name
+from collections.abc import Iterable
 
-CRITERIA = ("bn-scale", "fpgm", "lamp", "magnitude-l1", "magnitude-l2", "random")
+from prunecli.errors import UsageError, unknown_name
+
+CRITERIA = (
+    "activation", "bn-scale", "cp", "fisher", "fpgm", "grasp", "grasp-abs", "hrank", "lamp", "loss-magnitude",
+    "loss-preservation", "magnitude-l1", "magnitude-l2", "obd-c", "obd-hessian", "random", "taylor", "thinet",
+    "wanda",
+)  # fmt: skip
+WITH_LOSS = (
+    "fisher", "grasp", "grasp-abs", "loss-magnitude", "loss-preservation", "obd-c", "obd-hessian", "taylor",
+)  # fmt: skip
+WITH_DATA = (*WITH_LOSS, "activation", "cp", "hrank", "thinet", "wanda")
+LOSSES = ("cross-entropy", "mse", "kd")
 SCHEMES = ("global", "local", "protected", "uniform")
 REDUCE = ("sum", "mean", "max", "first")
 NORMALIZE = ("none", "mean", "max", "sum", "standard", "gaussian", "lamp")
@@ -14,6 +25,7 @@ DATA = ("digits", "imagefolder:", "torchvision:", "npz:", "safetensors:", "noise
 REPAIR = ("lstsq", "bn", "none")
 LISTS = ("criteria", "schemes", "networks")
 REPORT_ENDINGS = (".json",)
+SCORE_ENDINGS = (".json", ".csv")
 SHELLS = ("bash", "zsh", "fish")
 
 
@@ -27,3 +39,25 @@ def require_known(kind: str, name: str, known: tuple[str, ...], entry_point_grou
     others = entry_points(group=entry_point_group).names if entry_point_group else set()
     if name not in others:
         raise unknown_name(kind, name, (*known, *others))
+
+
+def require_loss_for(criteria: Iterable[str], loss: str | None, temperature: float) -> None:
+    """Raise ``UsageError`` for a loss or a temperature that no criterion would look at. What a criterion of
+    another package needs is not known here.
+    """
+    if all(name in CRITERIA and name not in WITH_LOSS for name in criteria):
+        given = f"--loss {loss}" if loss is not None else f"--temperature {temperature:g}"
+        if loss is not None or temperature != 1:
+            raise UsageError(
+                f"{given} is given, and no criterion here has a loss", "--criterion taylor has one"
+            )
+
+
+def require_data_for(criteria: Iterable[str], data: str | None) -> None:
+    """Raise ``UsageError`` for a criterion that looks at data where there is none."""
+    looking = next((name for name in criteria if name in WITH_DATA), None)
+    if looking is not None and data is None:
+        raise UsageError(
+            f"criterion '{looking}' needs data",
+            "--data SPEC, like --data imagefolder:DIR; --data noise works too",
+        )

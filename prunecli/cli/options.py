@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import math
 import os
+import re
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -19,6 +21,8 @@ if TYPE_CHECKING:
 
 NETWORK = "Network"
 DATA = "Data"
+SCORES = "Scores"
+GROUPS = "Which groups (GLOB: a group or layer, see prune inspect --groups)"
 OUTPUT = "Output"
 RUNNING = "Running"
 
@@ -77,6 +81,15 @@ SampleCount: TypeAlias = Annotated[
         "--samples", metavar="N", rich_help_panel=DATA, help="How many samples, chosen by the seed."
     ),
 ]
+CalibrationCount: TypeAlias = Annotated[
+    int | None,
+    typer.Option(
+        "--samples",
+        metavar="N",
+        rich_help_panel=DATA,
+        help="How many samples, chosen by the seed. Default: 512 of --data, 32 of noise.",
+    ),
+]
 BatchSize: TypeAlias = Annotated[
     int, typer.Option(metavar="N", rich_help_panel=DATA, help="Samples that go through the network at once.")
 ]
@@ -87,6 +100,54 @@ Transform: TypeAlias = Annotated[
         rich_help_panel=DATA,
         help=f"From picture to input: {', '.join(names.TRANSFORMS)}. Default: by the network's input.",
     ),
+]
+Reduce: TypeAlias = Annotated[
+    str | None,
+    typer.Option(
+        metavar="NAME",
+        rich_help_panel=SCORES,
+        help=f"Combine the slots of a unit: {', '.join(names.REDUCE)}. Default: the criterion's.",
+    ),
+]
+Normalize: TypeAlias = Annotated[
+    str | None,
+    typer.Option(
+        metavar="NAME",
+        rich_help_panel=SCORES,
+        help=f"Make groups comparable: {', '.join(names.NORMALIZE)}. Default: the criterion's.",
+    ),
+]
+Loss: TypeAlias = Annotated[
+    str | None,
+    typer.Option(
+        metavar="NAME",
+        rich_help_panel=SCORES,
+        help="Of criteria with a gradient: cross-entropy, mse, FILE.py:function, or kd where there is "
+        "--against. Default: cross-entropy for one row of scores per sample, else mse.",
+    ),
+]
+Temperature: TypeAlias = Annotated[
+    float, typer.Option(metavar="T", rich_help_panel=SCORES, help="Divides the logits of the loss.")
+]
+Memory: TypeAlias = Annotated[
+    str, typer.Option(metavar="SIZE", rich_help_panel=DATA, help="Limit for stored activations.")
+]
+Only: TypeAlias = Annotated[
+    list[str] | None,
+    typer.Option(
+        metavar="GLOB",
+        rich_help_panel=GROUPS,
+        help="Take matching groups only; the others stay whole. Repeatable.",
+    ),
+]
+Ignore: TypeAlias = Annotated[
+    list[str] | None,
+    typer.Option(
+        metavar="GLOB", rich_help_panel=GROUPS, help="Leave matching groups out; they stay whole. Repeatable."
+    ),
+]
+Threads: TypeAlias = Annotated[
+    int | None, typer.Option(metavar="N", rich_help_panel=RUNNING, help="CPU threads. Default: torch's.")
 ]
 Device: TypeAlias = Annotated[
     str, typer.Option(metavar="NAME", rich_help_panel=RUNNING, help=f"{', '.join(names.DEVICES)}.")
@@ -145,6 +206,18 @@ def is_stdout(path: Path) -> bool:
         return False
 
 
+def require_ending(path: Path, endings: tuple[str, ...]) -> None:
+    """Raise ``UsageError`` for a report of a kind that there is not."""
+    if path.suffix not in endings:
+        raise UsageError(f"--report {path}: no report of that kind", f"known endings: {', '.join(endings)}")
+
+
+def require_from(option: str, number: int | None, least: int) -> None:
+    """Raise ``UsageError`` for a number below ``least``."""
+    if number is not None and number < least:
+        raise UsageError(f"{option} {number} is out of range", f"{option} is a whole number from {least}")
+
+
 def require_writable(path: Path, force: bool) -> None:
     """Raise unless ``path`` can be created, before any work is done for it."""
     if path.is_dir():
@@ -168,6 +241,37 @@ def require_data(data: str | None, samples: int | None, transform: str | None, b
     for option, number in (("--samples", samples), ("--batch-size", batch_size)):
         if number is not None and number < 1:
             raise UsageError(f"{option} {number} is out of range", "at least 1")
+
+
+def bytes_in(memory: str) -> int:
+    """``--memory`` as a number, in GB where no unit is named. Raises ``UsageError`` for what is no size, or
+    too small a one.
+    """
+    found = re.fullmatch(r"\s*(\d*\.?\d+)\s*(b?|[kmgt](?:i?b)?)\s*", memory.lower())
+    if found is None:
+        raise UsageError(f"--memory {memory} is not a size", "like --memory 4GB or 500MB")
+    power = {"b": 0, "k": 1, "m": 2, "g": 3, "t": 4}[found[2][:1] or "g"]
+    size = int(float(found[1]) * 1024**power)
+    if size < 1 << 20:
+        raise UsageError(f"--memory {size} is out of range", "--memory is at least 1MB, like 4GB")
+    return size
+
+
+def require_scores(reduce: str | None, normalize: str | None, loss: str | None, temperature: float) -> None:
+    """Raise ``UsageError`` for what is no reduction, no normalization, no loss or no temperature."""
+    if reduce is not None:
+        names.require_known("reduction", reduce, names.REDUCE)
+    if normalize is not None:
+        names.require_known("normalization", normalize, names.NORMALIZE)
+    file, _, function = (loss or "").rpartition(":")
+    if loss is not None and not (file.endswith(".py") and function.isidentifier()):
+        names.require_known("loss", loss, names.LOSSES)
+    if not 0 < temperature < math.inf:
+        raise UsageError(f"--temperature {temperature:g} is out of range", "a number above 0")
+    if temperature != 1 and loss not in (None, "cross-entropy", "kd"):
+        raise UsageError(
+            f"--temperature divides the scores of classes, and --loss {loss} has none", "leave it out"
+        )
 
 
 def require_one_format(json: bool, quiet: bool) -> None:

@@ -63,6 +63,15 @@ def lines(names: Iterable[str]) -> None:
     _write("".join(f"{one_line(name)}\n" for name in names))
 
 
+def rows(values: Iterable[Iterable[object]]) -> None:
+    """Values on stdout, separated by tabs, and nothing else; numbers as short as they can be told apart."""
+    _write("".join("\t".join(map(_cell, row)) + "\n" for row in values))
+
+
+def _cell(value: object) -> str:
+    return f"{value:.9g}" if isinstance(value, float) else one_line(value)
+
+
 def document(value: object) -> None:
     """One JSON document on stdout."""
     _write(json.dumps(value, indent=2, allow_nan=False) + "\n")
@@ -102,6 +111,28 @@ def progress(quiet: bool) -> Iterator[Callable[[str], None] | None]:
 
         with _console(sys.stderr).status(Text("reading")) as status:
             yield lambda stage: status.update(Text(one_line(stage)))
+
+
+@contextmanager
+def epochs(quiet: bool) -> Iterator[tuple[Callable[[str], None] | None, Callable[[str], None]]]:
+    """As :func:`progress`, and a function for lines that stay: on stderr, above the moving one."""
+    if quiet or not sys.stderr.isatty():
+        with redirect_stdout(sys.stderr):
+            yield None, (lambda _: None) if quiet else aside_now
+        return
+    from rich.text import Text
+
+    with redirect_stdout(sys.stderr), _console(sys.stderr).status(Text("reading")) as status:
+        yield (
+            lambda stage: status.update(Text(one_line(stage))),
+            lambda line: status.console.print(Text(one_line(line))),
+        )
+
+
+def aside_now(line: str) -> None:
+    """A line on stderr that whoever follows a log sees at once."""
+    aside(one_line(line))
+    sys.stderr.flush()
 
 
 def _console(stream: TextIO) -> Console:

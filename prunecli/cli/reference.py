@@ -28,9 +28,9 @@ Errors are one line and a hint; `PRUNE_DEBUG=1` adds the traceback.
 | 1 | a defect in prune |
 
 JSON documents carry their version in `schema`: `prunecli.report/1` (run), `prunecli.inspect/1`,
-`prunecli.explain/1`, `prunecli.verify/1`, `prunecli.eval/1` (these five in `report.schema.json`),
-`prunecli.plan/1` (`run --dry-run`), `prunecli.ls/1`, `prunecli.demo/1` (accuracies around a report). Within a
-version fields are only added.
+`prunecli.explain/1`, `prunecli.verify/1`, `prunecli.eval/1`, `prunecli.score/1`,
+`prunecli.finetune/1` (these seven in `report.schema.json`), `prunecli.plan/1` (`run --dry-run`), `prunecli.ls/1`, `prunecli.demo/1` (accuracies
+around a report). Within a version fields are only added.
 
 GLOB names groups: by the name that `prune inspect --groups` prints, or by the layer (or its weight) whose
 output rows the units are; `*`, `?` and `[abc]` as in a shell, but across dots. Heads and group counts are
@@ -46,6 +46,12 @@ also packed, are read where they lie); `npz:FILE` and `safetensors:FILE` with ar
 pictures, other numbers are taken as they are; `noise`; `FILE.py:function`, which gives batches, `(inputs,
 labels)`, or dicts by name. Nothing is downloaded. Of a set that comes divided, calibration takes the
 training part and `eval` the test part. Up to 1 % of images that cannot be read are left out and named.
+
+`--criterion`: what each computes, what it needs and how scores combine is in [criteria.md](criteria.md).
+Criteria that look at data need `--data`; `--data noise` works too. `--loss FILE.py:function` calls
+`function(outputs, labels)` for the mean loss of a batch; `labels` is None where there are none.
+`prune score --report` writes JSON, or CSV with the columns `group`, `unit`, `criterion`, `score`; `-q` prints
+the same rows.
 
 `--transform`: `imagenet` (the middle 87.5 %, ImageNet's mean and deviation; default for colour from 96
 pixels on), `inception` (the same, -1 to 1), `cifar` (resized, CIFAR-10's mean and deviation; default for

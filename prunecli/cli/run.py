@@ -10,20 +10,30 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from prunecli.cli import names, options, output, settings
+from prunecli.cli import options, output, settings
 from prunecli.cli.options import (
+    GROUPS,
     OUTPUT,
     RUNNING,
     Arch,
     ArchArg,
+    CalibrationCount,
     Checkpoint,
     Data,
     Device,
     Force,
+    Ignore,
     Input,
     Json,
+    Loss,
+    Memory,
+    Normalize,
+    Only,
     Quiet,
+    Reduce,
     Seed,
+    Temperature,
+    Threads,
     Transform,
     UnsafeLoad,
 )
@@ -37,7 +47,6 @@ if TYPE_CHECKING:
 TARGET = "Target (one, or --plan; or none with --heads or --ratio-for)"
 METHOD = "What is removed"
 REPAIR = "Repair (--data: on real inputs; without, on noise)"
-GROUPS = "Which groups (GLOB: a group or layer, see prune inspect --groups)"
 
 
 # Long because Typer reads the options from the signature; everything after it is a few lines.
@@ -87,22 +96,10 @@ def run(
         int,
         typer.Option(metavar="N", rich_help_panel=METHOD, help="Prune in N rounds, scoring anew in each."),
     ] = 1,
-    reduce: Annotated[
-        str,
-        typer.Option(
-            metavar="NAME",
-            rich_help_panel=METHOD,
-            help=f"Combine the slots of a unit: {', '.join(names.REDUCE)}.",
-        ),
-    ] = "sum",
-    normalize: Annotated[
-        str | None,
-        typer.Option(
-            metavar="NAME",
-            rich_help_panel=METHOD,
-            help=f"Make groups comparable: {', '.join(names.NORMALIZE)}. Default: the criterion's.",
-        ),
-    ] = None,
+    reduce: Reduce = None,
+    normalize: Normalize = None,
+    loss: Loss = None,
+    temperature: Temperature = 1.0,
     repair: Annotated[
         str,
         typer.Option(
@@ -113,16 +110,9 @@ def run(
         ),
     ] = "lstsq",
     data: Data = None,
-    samples: Annotated[
-        int | None,
-        typer.Option(
-            metavar="N", rich_help_panel=REPAIR, help="How many samples. Default: 512 of --data, 32 of noise."
-        ),
-    ] = None,
+    samples: CalibrationCount = None,
     transform: Transform = None,
-    memory: Annotated[
-        str, typer.Option(metavar="SIZE", rich_help_panel=REPAIR, help="Limit for stored activations.")
-    ] = "4GB",
+    memory: Memory = "4GB",
     repair_seconds: Annotated[
         float | None,
         typer.Option(
@@ -140,16 +130,8 @@ def run(
             help="Remove this fraction of attention heads. Without a target nothing else is touched.",
         ),
     ] = None,
-    only: Annotated[
-        list[str] | None,
-        typer.Option(
-            metavar="GLOB", rich_help_panel=GROUPS, help="Leave all but matching groups whole. Repeatable."
-        ),
-    ] = None,
-    ignore: Annotated[
-        list[str] | None,
-        typer.Option(metavar="GLOB", rich_help_panel=GROUPS, help="Leave matching groups whole. Repeatable."),
-    ] = None,
+    only: Only = None,
+    ignore: Ignore = None,
     ratio_for: Annotated[
         list[str] | None,
         typer.Option(
@@ -208,16 +190,14 @@ def run(
     ] = 0.005,
     device: Device = "auto",
     seed: Seed = 0,
-    threads: Annotated[
-        int | None, typer.Option(metavar="N", rich_help_panel=RUNNING, help="CPU threads. Default: torch's.")
-    ] = None,
+    threads: Threads = None,
 ) -> None:
     """Prune a checkpoint into a smaller one that loads and runs."""
     targets = {"speedup": speedup, "flops": flops, "params": params, "ratio": ratio}
     groups = settings.groups(heads, only, ignore, ratio_for, round_to_for)
     request = settings.Request(
         files=settings.files(ckpt, out, report, arch),
-        choices=settings.Choices(criterion, scheme, reduce, normalize, device),
+        choices=settings.Choices(criterion, scheme, reduce, normalize, device, loss, temperature),
         repair=settings.Repair(repair, data, samples, transform, memory, repair_seconds),
         limits=settings.Limits(protect, max_ratio, round_to, steps, tolerance, seed, threads),
         groups=groups,
@@ -272,6 +252,8 @@ def _prune(request: Request, plan: Plan | None, progress: Callable[[str], None] 
         scheme=choices.scheme,
         reduce=choices.reduce,
         normalize=choices.normalize,
+        loss=choices.loss,
+        temperature=choices.temperature,
         repair=repair.method,
         data=repair.data,
         samples=repair.samples,

@@ -6,7 +6,6 @@ from __future__ import annotations
 
 import json
 import math
-import re
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field, fields
 from pathlib import Path
@@ -16,10 +15,13 @@ from prunecli.checkpoint.locating import is_model_directory, is_written_as_direc
 from prunecli.cli import names
 from prunecli.cli.options import (
     Network,
+    bytes_in,
     is_stdout,
     require_data,
+    require_ending,
     require_one_format,
     require_readable,
+    require_scores,
     require_writable,
 )
 from prunecli.errors import InputError, UsageError
@@ -95,17 +97,22 @@ class Choices:
 
     criterion: str
     scheme: str
-    reduce: str
+    reduce: str | None
     normalize: str | None
     device: str
+    loss: str | None = None
+    temperature: float = 1.0
 
     def check(self) -> None:
         """Raise ``UsageError`` with the nearest names for the first one that does not exist."""
         names.require_known("criterion", self.criterion, names.CRITERIA, "prunecli.criteria")
         names.require_known("scheme", self.scheme, names.SCHEMES)
-        names.require_known("reduction", self.reduce, names.REDUCE)
-        if self.normalize is not None:
-            names.require_known("normalization", self.normalize, names.NORMALIZE)
+        require_scores(self.reduce, self.normalize, self.loss, self.temperature)
+        if self.loss == "kd":
+            raise UsageError(
+                "--loss kd compares with another network, and what is pruned here is the dense one itself",
+                "prune score --loss kd --against DENSE scores a pruned one",
+            )
         names.require_known("device", self.device, names.DEVICES)
 
 
@@ -122,18 +129,14 @@ class Repair:
 
     @property
     def bytes(self) -> int:
-        """``memory`` as a number, in GB where no unit is named. Raises ``UsageError`` for what is no size."""
-        found = re.fullmatch(r"\s*(\d*\.?\d+)\s*(b?|[kmgt](?:i?b)?)\s*", self.memory.lower())
-        if found is None:
-            raise UsageError(f"--memory {self.memory} is not a size", "like --memory 4GB or 500MB")
-        power = {"b": 0, "k": 1, "m": 2, "g": 3, "t": 4}[found[2][:1] or "g"]
-        return int(float(found[1]) * 1024**power)
+        """``memory`` as a number. Raises ``UsageError`` for what is no size."""
+        return bytes_in(self.memory)
 
     def check(self) -> None:
         """Raise ``UsageError`` for the first that is no method, source, number or size."""
         names.require_known("repair", self.method, names.REPAIR)
         require_data(self.data, self.samples, self.transform, 1)
-        _require(self.bytes >= 1 << 20, "--memory", self.bytes, "at least 1MB, like 4GB")
+        bytes_in(self.memory)
         seconds = self.seconds is None or self.seconds > 0
         _require(seconds, "--repair-seconds", self.seconds, "a number of seconds above 0")
         if self.transform is not None and self.data is None:
@@ -152,9 +155,7 @@ class Files:
     def check(self, force: bool, dry_run: bool) -> None:
         """Raise for a file that cannot be read, or that cannot be written although it is going to be."""
         for report in self.reports:
-            if report.suffix not in names.REPORT_ENDINGS:
-                endings = ", ".join(names.REPORT_ENDINGS)
-                raise UsageError(f"--report {report}: no report of that kind", f"known endings: {endings}")
+            require_ending(report, names.REPORT_ENDINGS)
         require_readable(self.checkpoint)
         if not self.as_directory and self.output.suffix != ".safetensors":
             raise UsageError(
@@ -202,25 +203,33 @@ class Request:
         self.repair.check()
         self.limits.check()
         self.groups.check()
+        if self.plan_file is None:
+            chosen = self.choices
+            names.require_data_for([chosen.criterion], self.repair.data)
+            names.require_loss_for([chosen.criterion], chosen.loss, chosen.temperature)
         self.files.check(self.printing.force, self.printing.dry_run)
 
 
 def files(
-    checkpoint: Path, output: Path | None, reports: list[Path] | None, arch: str | None = None
+    checkpoint: Path,
+    output: Path | None,
+    reports: list[Path] | None,
+    arch: str | None = None,
+    made: str = "pruned",
 ) -> Files:
-    """The files with their defaults: STEM.pruned.safetensors (or DIR.pruned) beside the checkpoint, and a
-    report beside that.
+    """The files with their defaults: STEM.MADE.safetensors (or DIR.MADE) beside the checkpoint, and a report
+    beside that.
     """
     as_directory = is_written_as_directory(checkpoint, arch)
     place = checkpoint if checkpoint.name else checkpoint.resolve()
     if output is None and as_directory:
         inside = not place.is_dir() and is_model_directory(place.parent)
         place = place.resolve().parent if inside else place
-        output = place.with_name(f"{place.name if place.is_dir() else place.stem}.pruned")
+        output = place.with_name(f"{place.name if place.is_dir() else place.stem}.{made}")
     elif output is None:
         stem = place.name.removesuffix(".safetensors.index.json")
         stem = stem if stem != place.name or place.is_dir() else place.stem
-        output = place.with_name(f"{stem}.pruned.safetensors")
+        output = place.with_name(f"{stem}.{made}.safetensors")
     report = output.with_name(f"{output.name}.json") if as_directory else output.with_suffix(".json")
     return Files(checkpoint, output, tuple(reports or [report]), as_directory)
 

@@ -239,10 +239,20 @@ class Algebra:
                 result.append(ONE)
                 target.pop(0)
                 continue
-            count_in, count_out = _segment([node.size for node in source], target)
+            counts = _segment([node.size for node in source], target)
+            if counts is None:
+                return [*result, *self._reshape_nothing(source, target)]
+            count_in, count_out = counts
             result += self._reshape_segment(source[:count_in], target[:count_out])
             del source[:count_in], target[:count_out]
-        return result
+        return [*result, *self._reshape_nothing(source, [])] if source else result
+
+    def _reshape_nothing(self, nodes: Sequence[Node], shape: Sequence[int]) -> list[Node]:
+        """Without elements (a detector that found no box) any shape goes over into any other."""
+        reason = f"it is reshaped to {list(shape)} while it holds nothing"
+        for node in nodes:
+            self.pin(node, reason)
+        return [fixed(size, reason) for size in shape]
 
     def _reshape_segment(self, nodes: list[Node], shape: list[int]) -> list[Node]:
         rest = product(nodes)
@@ -259,11 +269,17 @@ class Algebra:
         return [*result, rest]
 
 
-def _segment(source: Sequence[int], target: Sequence[int]) -> tuple[int, int]:
-    """The fewest leading dimensions of both shapes with the same number of elements."""
+def _segment(source: Sequence[int], target: Sequence[int]) -> tuple[int, int] | None:
+    """The fewest leading dimensions of both shapes with the same number of elements; None where there are
+    none such, which can be only if one of them is 0.
+    """
+    if not source:
+        return None
     count_in = count_out = 1
     size_in, size_out = source[0], target[0]
     while size_in != size_out:
+        if count_in >= len(source) if size_in < size_out else count_out >= len(target):
+            return None
         if size_in < size_out:
             size_in *= source[count_in]
             count_in += 1

@@ -86,7 +86,9 @@ class _Gathering:
 
     def by_loss(self, found: Evidence) -> Evidence:
         """``found``, and what the gradients say."""
-        work = Gradients(self.passes, self._loss(), self.memory // 4)
+        loss = self._loss()
+        found = replace(found, loss=loss.name)
+        work = Gradients(self.passes, loss, self.memory // 4)
         if self.needs & {"squared-gradient", "products"}:
             found = self._by_singles(work, found)
         else:

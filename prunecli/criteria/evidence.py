@@ -48,7 +48,8 @@ class Evidence:
     and ``ranks`` (float64 ``[size]``, mean over maps). By group, parameter and dimension: ``grams [n, n]``.
 
     ``scores`` are the means over samples of criteria that have ``each``, by criterion and group, taken with
-    ``reduce`` (None: each criterion's own). ``notes`` are what the user should know.
+    ``reduce`` (None: each criterion's own). ``loss`` is the name of the one that was taken, where there was
+    one. ``notes`` are what the user should know.
     """
 
     gradient: Mapping[str, Tensor] = field(default_factory=dict)
@@ -61,6 +62,7 @@ class Evidence:
     scores: Mapping[str, Mapping[str, Tensor]] = field(default_factory=dict)
     reduce: str | None = None
     samples: int = 0
+    loss: str | None = None
     notes: tuple[str, ...] = ()
 
 

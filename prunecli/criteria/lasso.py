@@ -93,10 +93,10 @@ class _Path:
         lower = (self._height + self._left) / (1 + change)
         upper[~(change < 1 - _TIED)] = torch.inf
         lower[~(change > -1 + _TIED)] = torch.inf
+        if self._barred is not None:
+            (upper if self._left[self._barred] > 0 else lower)[self._barred] = torch.inf
         steps = torch.minimum(upper, lower).clamp(min=0)
         steps[self._out] = torch.inf
-        if self._barred is not None:
-            steps[self._barred] = torch.inf
         column = int(steps.argmin())
         step = float(steps[column])
         return (step, column) if step < self._height else (self._height, None)
@@ -126,7 +126,7 @@ class _Path:
 
     def _leave(self, place: int) -> None:
         """The column at ``place`` goes, and the last of those inside takes its place. It is as correlated as
-        they are now, so it may come again only after the next event.
+        they are now, so until the next event it may come again only with the other sign.
         """
         last = len(self._inside) - 1
         order = torch.tensor([place, last]), torch.tensor([last, place])

@@ -31,8 +31,8 @@ register_criterion(
 )  # fmt: skip
 register_criterion(
     Criterion(
-        "fisher", "the same for the unit's activations, mean over what takes them", "Theis et al. 2018",
-        _input_products, not_scorable="no operation with weights takes its units",
+        "fisher", "squared change of each sample's loss to first order, by the unit's activations",
+        "Theis et al. 2018", _input_products, not_scorable="no operation with weights takes its units",
         needs=frozenset({"products"}), each=_half_square, reduce="mean",
     )
 )  # fmt: skip

@@ -59,6 +59,12 @@ class DataSpec:
         return ":".join(part for part in (self.kind, self.name, file) if part)
 
 
+def is_divided(text: str) -> bool:
+    """Whether the source comes in a training and a test part. Raises ``UsageError`` for what is none."""
+    spec = parse(text)
+    return spec.kind == "digits" or (spec.kind == "torchvision" and SETS[spec.name] is not _ONE)
+
+
 def parse(text: str) -> DataSpec:
     """``text`` in its parts. Raises ``UsageError`` with what may have been meant."""
     kind, colon, rest = text.partition(":")

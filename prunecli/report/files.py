@@ -1,7 +1,9 @@
-"""The documents that are written to disk or handed on: the report's JSON and the plan's."""
+"""The documents that are written to disk or handed on: the report, scores, and the plan."""
 
 from __future__ import annotations
 
+import csv
+import io
 import json
 import os
 import tempfile
@@ -11,11 +13,35 @@ from typing import Any
 from prunecli.errors import OutputError
 from prunecli.plan import Plan
 from prunecli.report.model import Report
+from prunecli.report.scored import Scoring
+from prunecli.report.trained import Finetuning
 
 
-def write_report(report: Report, path: Path) -> None:
+def write_report(report: Report | Finetuning, path: Path) -> None:
     """Write ``report`` as JSON, whole or not at all. Raises ``OutputError``."""
-    content = json.dumps(report.to_json(), indent=2, allow_nan=False) + "\n"
+    _write(_json(report.to_json()), path)
+
+
+def write_scores(found: Scoring, path: Path) -> None:
+    """Write ``found`` as JSON, or as CSV with a row per unit and criterion where ``path`` ends so, whole or
+    not at all. Raises ``OutputError``.
+    """
+    _write(_csv(found) if path.suffix == ".csv" else _json(found.to_json()), path)
+
+
+def _json(document: dict[str, Any]) -> str:
+    return json.dumps(document, indent=2, allow_nan=False) + "\n"
+
+
+def _csv(found: Scoring) -> str:
+    content = io.StringIO()
+    writer = csv.writer(content, lineterminator="\n")
+    writer.writerow(("group", "unit", "criterion", "score"))
+    writer.writerows(found.rows)
+    return content.getvalue()
+
+
+def _write(content: str, path: Path) -> None:
     try:
         handle, temporary = tempfile.mkstemp(dir=path.parent, prefix=f".{path.name}.", suffix=".tmp")
     except OSError as error:

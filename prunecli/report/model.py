@@ -2,9 +2,9 @@
 
 Four documents: :class:`Report` (``prunecli.report/1``, one run), :class:`Inspection`
 (``prunecli.inspect/1``), :class:`Explanation` (``prunecli.explain/1``) and :class:`Verification`
-(``prunecli.verify/1``); a fifth is in ``measured.py``. Renderers read these and nothing
-else. Within one schema version fields are only ever added; ``docs/report.schema.json`` is generated from
-the classes below.
+(``prunecli.verify/1``); more are in ``measured.py``, ``scored.py`` and ``trained.py``. Renderers read these
+and nothing else. Within one schema version fields are only ever added; ``docs/report.schema.json`` is
+generated from the classes below.
 
 Units: ``params`` are elements, ``macs`` multiply-adds of one forward at batch 1, ``bytes`` those of the
 tensors of the state_dict, times are seconds. Files appear by name, never by path, so a report can be passed
@@ -324,6 +324,11 @@ def document(value: Any) -> dict[str, Any]:
     """``value`` as JSON with the schema name first, where a reader looks for it."""
     content: dict[str, Any] = _plain(value)
     return {"schema": value.schema} | content
+
+
+def document_value(value: Any) -> Any:
+    """A part of a document by itself."""
+    return _plain(value)
 
 
 def _plain(value: Any) -> Any:

@@ -15,22 +15,25 @@ from typing import Any, Literal, Union, get_args, get_origin, get_type_hints
 
 from prunecli.report.measured import Evaluation
 from prunecli.report.model import Explanation, Inspection, Report, Verification
+from prunecli.report.scored import Scoring
+from prunecli.report.trained import Finetuning
 
 _SCALARS: dict[object, str] = {str: "string", int: "integer", bool: "boolean", NoneType: "null"}
 
 
 def json_schema() -> dict[str, Any]:
-    """One schema that admits all five documents, told apart by their ``schema`` field."""
+    """One schema that admits all documents, told apart by their ``schema`` field."""
     definitions: dict[str, Any] = {}
     documents = [
         _schema_of(document, definitions)
-        for document in (Report, Inspection, Explanation, Verification, Evaluation)
+        for document in (Report, Inspection, Explanation, Verification, Evaluation, Scoring, Finetuning)
     ]
     definitions["Verification"]["properties"]["passed"] = {"type": "boolean"}
     definitions["Verification"]["required"].append("passed")
     return {
         "$schema": "https://json-schema.org/draft/2020-12/schema",
-        "title": "Documents of prunecli: report, inspection, explanation, verification, evaluation",
+        "title": "Documents of prunecli: report, inspection, explanation, verification, evaluation, "
+        "scoring, finetuning",
         "oneOf": documents,
         "$defs": definitions,
     }

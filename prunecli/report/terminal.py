@@ -70,7 +70,7 @@ def inspection(found: Inspection, groups: bool) -> tuple[RenderableType, ...]:
     if not groups:
         return *top, _layer_table(found)
     pinned = Counter(row.reason for row in found.pinned)
-    return *top, _group_table(found.groups), *_reasons("pinned dimensions", pinned)
+    return *top, _group_table(found.groups), *by_reason("pinned dimensions", pinned)
 
 
 def verification(found: Verification) -> tuple[RenderableType, ...]:
@@ -89,7 +89,7 @@ def verification(found: Verification) -> tuple[RenderableType, ...]:
 
 def listing(rows: Sequence[Mapping[str, str]]) -> RenderableType:
     """Names with what is known about them, one per line."""
-    columns = [key for key in ("name", "summary", "source") if any(key in row for row in rows)]
+    columns = [key for key in ("name", "summary", "needs", "source") if any(key in row for row in rows)]
     table = grid(*columns) if len(columns) > 1 else Table(box=None, show_header=False, padding=0)
     for row in rows:
         table.add_row(*(safe(row.get(key, "")) for key in columns))
@@ -155,14 +155,14 @@ def _removed(groups: Iterable[GroupRow], most: int | None = MOST_ROWS) -> tuple[
 
 def _left(groups: Iterable[GroupRow]) -> tuple[RenderableType, ...]:
     whole = (gist(row.reason or "no reason recorded") for row in groups if row.status == "whole")
-    return _reasons("groups left whole", Counter(whole))
+    return by_reason("groups left whole", Counter(whole))
 
 
 def _unrepaired(report: Report) -> tuple[RenderableType, ...]:
-    return _reasons("operations left as cut", mended.left(report.repair)) if report.repair else ()
+    return by_reason("operations left as cut", mended.left(report.repair)) if report.repair else ()
 
 
-def _reasons(what: str, reasons: Counter[str]) -> tuple[RenderableType, ...]:
+def by_reason(what: str, reasons: Counter[str]) -> tuple[RenderableType, ...]:
     """How often each reason applies, the most frequent first."""
     if not reasons:
         return ()

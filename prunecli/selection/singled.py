@@ -68,7 +68,7 @@ def singled(asked: Asked, space: Space, *, alone: bool) -> Singled:
     Raises ``UsageError`` for a glob that matches nothing and for options that contradict each other,
     ``ImpossibleError`` where there is nothing to which a ratio could apply.
     """
-    reasons, notes = _left_whole(asked, space)
+    reasons, notes = left_whole_by(asked, space)
     own = _head_ratios(asked, space, reasons) | _own_ratios(asked, space, reasons)
     reasons |= {name: f"kept whole by {one.source}" for name, one in own.items() if one.ratio == 0}
     left = space.frozen(reasons)
@@ -98,7 +98,7 @@ def held_for_heads(asked: Asked, space: Space) -> dict[str, str]:
     return held
 
 
-def _left_whole(asked: Asked, space: Space) -> tuple[dict[str, str], list[str]]:
+def left_whole_by(asked: Asked, space: Space) -> tuple[dict[str, str], list[str]]:
     """Groups that ``--ignore`` and ``--only`` leave whole, and notes on globs that say nothing."""
     reasons: dict[str, str] = {}
     notes = []

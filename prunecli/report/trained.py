@@ -1,0 +1,66 @@
+"""The document of ``prune finetune``: :class:`Finetuning` (``prunecli.finetune/1``)."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from typing import Any, Literal
+
+from prunecli.report.figures import DataFacts, Quality
+from prunecli.report.model import Input, NetworkFacts, Output, Proof, Scalar, Source, document
+
+
+@dataclass(frozen=True, slots=True)
+class EpochRow:
+    """One epoch, counted from 1. ``loss`` is what was made small, per sample, and ``top1`` the accuracy, both
+    while training (augmented, in train mode, weights changing); ``quality`` that on the validation data
+    afterwards, of the averaged weights where there are such. ``lr`` is the learning rate of its last step,
+    ``seconds`` what training took without the validation, and ``samples`` how many it saw.
+    """
+
+    epoch: int
+    loss: float
+    top1: float | None
+    lr: float
+    seconds: float
+    samples: int
+    quality: Quality | None = None
+
+
+@dataclass(frozen=True)
+class Finetuning:
+    """Everything about one ``prune finetune``.
+
+    ``settings`` are those of :class:`prunecli.training.settings.Settings`, ``data`` what was trained on,
+    ``validation`` what figures are taken on (None: on nothing). ``before`` and ``after`` are the quality of
+    the network that was read and of the one that is written, ``dense`` that of the network ``against``,
+    which it learned from. ``best`` is the epoch whose weights are written, where that is not the last.
+    ``threads`` and ``device`` belong to the settings: only with the same do the same bytes come out.
+    """
+
+    version: str
+    command: tuple[str, ...]
+    checkpoint: Source | None
+    network: NetworkFacts
+    inputs: tuple[Input, ...]
+    settings: Mapping[str, Scalar | tuple[Scalar, ...]]
+    data: DataFacts
+    validation: DataFacts | None
+    against: Source | None
+    device: str
+    threads: int
+    epochs: tuple[EpochRow, ...]
+    before: Quality | None = None
+    after: Quality | None = None
+    dense: Quality | None = None
+    best: int | None = None
+    changed_by: tuple[str, ...] = ()
+    proofs: tuple[Proof, ...] = ()
+    output: Output | None = None
+    timings: Mapping[str, float] = field(default_factory=dict)
+    notes: tuple[str, ...] = ()
+    schema: Literal["prunecli.finetune/1"] = "prunecli.finetune/1"
+
+    def to_json(self) -> dict[str, Any]:
+        """Plain lists, dicts and scalars, ready for ``json.dumps``."""
+        return document(self)

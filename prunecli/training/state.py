@@ -1,0 +1,65 @@
+"""The state of a run on disk: whole or not at all, and nothing in it that runs when it is read."""
+
+from __future__ import annotations
+
+import io
+import os
+import pickle
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+import torch
+
+from prunecli.checkpoint.writing import sync_directory
+from prunecli.errors import InputError, OutputError, UsageError
+
+VERSION = "prunecli.training/1"
+
+
+def write_state(path: Path, content: Mapping[str, Any]) -> None:
+    """Raises ``OutputError`` where there is no room or no leave; the file that was there is then kept."""
+    buffer = io.BytesIO()
+    torch.save({"version": VERSION, **content}, buffer)
+    # One name: what a crash leaves is overwritten by the next write.
+    temporary = path.with_name(f".{path.name}.tmp")
+    try:
+        with temporary.open("wb") as file:
+            file.write(buffer.getbuffer())
+            file.flush()
+            os.fsync(file.fileno())
+        temporary.replace(path)
+        sync_directory(path.parent)
+    except OSError as error:
+        _remove(temporary)
+        kept = f"; {path.name} is as it was last written" if path.exists() else ""
+        raise OutputError(
+            f"the state of the training could not be written: {error.strerror or error}{kept}",
+            "free some space, then go on with --resume" if kept else "free some space or give another -o",
+        ) from None
+
+
+def read_state(path: Path) -> dict[str, Any]:
+    """Raises ``UsageError`` where there is none, ``InputError`` for what is no such file."""
+    try:
+        content = torch.load(path, map_location="cpu", weights_only=True)
+    except FileNotFoundError:
+        raise UsageError(f"there is no state to resume from: {path}", "leave --resume out") from None
+    except (OSError, RuntimeError, EOFError, ValueError, KeyError, pickle.UnpicklingError):
+        raise InputError(f"'{path}' is no state of a training", "leave --resume out; --force") from None
+    if not isinstance(content, dict) or content.get("version") != VERSION:
+        raise InputError(f"'{path}' is no state that this version reads", "leave --resume out; --force")
+    return content
+
+
+def remove_state(path: Path) -> None:
+    """After the result has taken its place."""
+    _remove(path)
+    _remove(path.with_name(f".{path.name}.tmp"))
+
+
+def _remove(path: Path) -> None:
+    try:
+        path.unlink(missing_ok=True)
+    except OSError:
+        return
