@@ -83,7 +83,7 @@ def calibration() -> Samples:
 def each(
     work: Callable[..., Cell | Tuned], todo: Iterable[Sequence[object]], results: Path, jobs: int
 ) -> None:
-    """``work`` on all in ``jobs`` processes of one thread each; a row in ``results`` as soon as it is made."""
+    """``work`` on all in ``jobs`` processes of one thread each; a row in ``results`` once it is made."""
     with ProcessPoolExecutor(jobs, get_context("spawn"), torch.set_num_threads, (1,)) as pool:
         for future in as_completed([pool.submit(work, *given) for given in todo]):
             row = future.result()

@@ -12,7 +12,7 @@ from prunecli.checkpoint.specs import InputSpec
 from prunecli.coupling import Space
 from prunecli.criteria import Evidence, find, gather
 from prunecli.data import Samples, noise, open_data
-from prunecli.errors import UsageError, unknown_name
+from prunecli.errors import UsageError, needs_data, unknown_name
 from prunecli.losses import LOSSES, Loss, from_file, required_difference
 from prunecli.proofs import FORWARD_ERRORS
 from prunecli.repair.remembered import level
@@ -89,7 +89,7 @@ class Gathering:
         """Raises ``UsageError`` for unknown names, numbers out of range, and criteria without their data."""
         needing = [name for name in criteria if find(name).needs]
         if needing and self.calibration.data is None:
-            raise UsageError(f"criterion '{needing[0]}' needs data", "--data DATA; --data noise will do")
+            raise needs_data(needing[0])
         if not self.temperature > 0:
             raise UsageError(f"--temperature {self.temperature:g} is out of range", "a number above 0")
         if self.loss is not None and self.loss not in LOSSES and ".py:" not in self.loss:

@@ -85,3 +85,11 @@ def unknown_name(kind: str, name: str, known: Iterable[str]) -> UsageError:
     return UsageError(
         f"unknown {kind} '{name}'", did_you_mean(name, names) or f"known: {', '.join(names[:20])}"
     )
+
+
+def needs_data(criterion: str) -> UsageError:
+    """For a criterion that looks at data where there is none."""
+    return UsageError(
+        f"criterion '{criterion}' needs data",
+        "--data SPEC, like --data imagefolder:DIR; --data noise works too",
+    )

@@ -132,6 +132,18 @@ def test_the_hessian_times_the_gradient() -> None:
     close(found, net, [w.reshape(p.shape) for w, p in zip(wanted, parameters, strict=True)])
 
 
+def test_weights_do_not_make_chunks_small() -> None:
+    # One sample keeps 4 KiB at most of each layer, the second weight is 2 MiB.
+    net, told = nn.Sequential(nn.Linear(512, 512), nn.Tanh(), nn.Linear(512, 512)).double(), list[str]()
+    samples = Samples([Batch(Inputs((torch.randn(8, 512),)), None)], "noise")
+    with one_thread_each(CPU) as chunks:
+        passes = Passes.over(net, samples, CPU, chunks, told.append)
+        Gradients(passes, Loss("mse"), 1 << 17).mean()
+    assert [line for line in told if line.startswith("gradients")] == [
+        "gradients: 8 of 8 samples, about 0 s left"
+    ]
+
+
 def test_bits_do_not_depend_on_the_number_of_threads() -> None:
     net, samples = subject(count=40)
     net, before = net.float(), torch.get_num_threads()

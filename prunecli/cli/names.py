@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable
 
-from prunecli.errors import UsageError, unknown_name
+from prunecli.errors import UsageError, needs_data, unknown_name
 
 CRITERIA = (
     "activation", "bn-scale", "cp", "fisher", "fpgm", "grasp", "grasp-abs", "hrank", "lamp", "loss-magnitude",
@@ -57,7 +57,4 @@ def require_data_for(criteria: Iterable[str], data: str | None) -> None:
     """Raise ``UsageError`` for a criterion that looks at data where there is none."""
     looking = next((name for name in criteria if name in WITH_DATA), None)
     if looking is not None and data is None:
-        raise UsageError(
-            f"criterion '{looking}' needs data",
-            "--data SPEC, like --data imagefolder:DIR; --data noise works too",
-        )
+        raise needs_data(looking)

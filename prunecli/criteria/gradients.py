@@ -20,6 +20,7 @@ from torch.nn import functional
 from torch.nn.attention import SDPBackend, sdpa_kernel
 from torch.overrides import TorchFunctionMode
 
+from prunecli.assembly import all_tensors
 from prunecli.criteria.passes import MOST, Chunk, Passes
 from prunecli.errors import ImpossibleError, InputError, first_line
 from prunecli.losses import Loss, Targets
@@ -170,14 +171,16 @@ class Gradients:
         return size if size == 1 or self._runs_on_several() else 1
 
     def _kept_for_backward(self) -> int:
-        """Bytes that one sample's forward keeps."""
+        """Bytes that one sample's forward keeps, besides the weights that are there anyway."""
         network, _ = self._prepared()
         chunk = self.passes.chunked(1)[0]
+        there = {tensor.untyped_storage().data_ptr() for tensor in all_tensors(network).values()}
         sizes: dict[int, int] = {}
 
         def note(tensor: Tensor) -> Tensor:
             storage = tensor.untyped_storage()
-            sizes[storage.data_ptr()] = storage.nbytes()
+            if storage.data_ptr() not in there:
+                sizes[storage.data_ptr()] = storage.nbytes()
             return tensor
 
         def run(_: Chunk) -> None:

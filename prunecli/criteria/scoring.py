@@ -15,7 +15,7 @@ from prunecli.criteria.evidence import NOTHING, Evidence
 from prunecli.criteria.normalize import NORMALIZE, REDUCE
 from prunecli.criteria.registry import Criterion, find
 from prunecli.criteria.views import GroupView, group_views
-from prunecli.errors import InputError, UsageError, unknown_name
+from prunecli.errors import InputError, UsageError, needs_data, unknown_name
 
 # Smaller tensors cost more to hand to another thread than to sum.
 _LARGE = 1 << 14
@@ -54,7 +54,7 @@ def score(
     if reduce is not None and reduce not in REDUCE:
         raise unknown_name("reduction", reduce, REDUCE)
     if chosen.needs and evidence is None:
-        raise UsageError(f"criterion '{criterion}' needs data", "--data DATA; --data noise will do")
+        raise needs_data(criterion)
     if normalize is None:
         normalize = "none" if scheme in ("local", "uniform") else chosen.normalize
     if normalize not in NORMALIZE:
