@@ -15,7 +15,7 @@ from prunecli.criteria.evidence import NOTHING, Evidence
 from prunecli.criteria.normalize import NORMALIZE, REDUCE
 from prunecli.criteria.registry import Criterion, find
 from prunecli.criteria.views import GroupView, group_views
-from prunecli.errors import InputError, UsageError, needs_data, unknown_name
+from prunecli.errors import InputError, needs_data, unknown_name
 
 # Smaller tensors cost more to hand to another thread than to sum.
 _LARGE = 1 << 14

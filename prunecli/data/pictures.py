@@ -10,7 +10,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 import torch
-from PIL import Image
+from PIL import Image, UnidentifiedImageError
 from torch import Tensor
 from torchvision.transforms import v2
 
@@ -159,6 +159,8 @@ def _opened(picture: Picture, frame: Frame, pipeline: v2.Transform) -> tuple[Ten
             tensor: Tensor = pipeline(shown)
     except (InputError, UnreadableError):
         raise
+    except UnidentifiedImageError:
+        raise UnreadableError("no image in a format that is known") from None
     except Exception as error:
         # Decoders raise nearly every type there is: OSError, SyntaxError, struct.error, IndexError, ...
         raise UnreadableError(first_line(error).replace(picture.name, "it")) from None
