@@ -1,0 +1,44 @@
+from __future__ import annotations
+
+from importlib.metadata import EntryPoint
+
+import pytest
+
+from prunecli.errors import InputError, UsageError
+from prunecli.regularizers import REGULARIZERS, find_regularizer, register_regularizer, regularizers
+from prunecli.regularizers import registry as room
+
+NAMES = ("bn-scale", "group-lasso", "group-norm", "growing-reg", "greg-1", "greg-2")
+
+
+def test_every_name_of_the_documentation_is_there() -> None:
+    assert set(NAMES) <= set(regularizers())
+
+
+def test_an_unknown_name_gets_the_nearest() -> None:
+    with pytest.raises(UsageError) as caught:
+        find_regularizer("group-laso")
+    assert caught.value.hint is not None
+    assert "group-lasso" in caught.value.hint
+
+
+def test_a_name_is_given_once() -> None:
+    with pytest.raises(ValueError, match="registered twice"):
+        register_regularizer(REGULARIZERS["group-lasso"])
+
+
+def test_numbers_are_those_it_has() -> None:
+    method = find_regularizer("group-norm")
+    assert method.values({"alpha": 2.0}) == {"strength": 1e-4, "alpha": 2.0}
+    with pytest.raises(UsageError, match="no number 'beta'"):
+        method.values({"beta": 1.0})
+    with pytest.raises(UsageError, match="out of range"):
+        method.values({"strength": -1.0})
+    with pytest.raises(UsageError, match="out of range"):
+        method.values({"strength": float("nan")})
+
+
+def test_an_entry_point_that_does_not_load_is_named() -> None:
+    entry = EntryPoint("mine", "nothing_like_it:MINE", room.ENTRY_POINT_GROUP)
+    with pytest.raises(InputError, match="'mine' of 'nothing_like_it:MINE' does not load"):
+        room._load(entry)
