@@ -3,7 +3,7 @@ _prune() {
     local current=${COMP_WORDS[COMP_CWORD]} previous=${COMP_WORDS[COMP_CWORD-1]} command='' word words
     COMPREPLY=()
     for word in "${COMP_WORDS[@]:1:COMP_CWORD-1}"; do
-        case $word in inspect|explain|score|run|finetune|verify|eval|ls|demo) command=$word; break ;; esac
+        case $word in inspect|explain|score|run|finetune|sparsify|verify|eval|ls|demo) command=$word; break ;; esac
     done
     case $previous in
         --show-completion) COMPREPLY=($(compgen -W 'bash zsh fish' -- "$current")); return ;;
@@ -62,14 +62,17 @@ _prune() {
         --distill-temperature) return ;;
         --save-minutes) return ;;
         --amp) COMPREPLY=($(compgen -W 'none bf16 fp16' -- "$current")); return ;;
+        --sparsify) COMPREPLY=($(compgen -W 'bn-scale greg-1 greg-2 group-lasso group-norm growing-reg' -- "$current")); return ;;
+        --sparsify-arg) return ;;
     esac
     case $command in
-        '') words='inspect explain score run finetune verify eval ls demo --version --show-completion -h --help' ;;
+        '') words='inspect explain score run finetune sparsify verify eval ls demo --version --show-completion -h --help' ;;
         inspect) words='--groups --arch --arch-arg --input --unsafe-load --json -h --help' ;;
         explain) words='--arch --arch-arg --input --unsafe-load --json -q --quiet -h --help' ;;
         score) words='--criterion --reduce --normalize --loss --temperature --against --correlate --data --samples --transform --memory --only --ignore --arch --arch-arg --input --unsafe-load --report --force --json -q --quiet --device --seed --threads -h --help' ;;
         run) words='--speedup --flops --params --ratio --criterion --scheme --protect --max-ratio --round-to --steps --reduce --normalize --loss --temperature --repair --data --samples --transform --memory --repair-seconds --heads --only --ignore --ratio-for --round-to-for --arch --arch-arg --input --unsafe-load -o --output --report --force --json -q --quiet --dry-run --plan --tolerance --device --seed --threads -h --help' ;;
         finetune) words='--data --eval-data --samples --transform --augment --epochs --batch-size --optimizer --lr --momentum --weight-decay --schedule --milestones --warmup --clip --ema --patience --recalibrate --loss --label-smoothing --against --distill --distill-temperature --arch --arch-arg --input --unsafe-load -o --output --report --force --json -q --quiet --resume --save-minutes --amp --channels-last --device --seed --threads -h --help' ;;
+        sparsify) words='--sparsify --sparsify-arg --speedup --flops --params --ratio --scheme --protect --only --ignore --data --eval-data --samples --transform --augment --epochs --batch-size --optimizer --lr --momentum --weight-decay --schedule --milestones --warmup --clip --ema --patience --recalibrate --loss --label-smoothing --against --distill --distill-temperature --arch --arch-arg --input --unsafe-load -o --output --report --force --json -q --quiet --resume --save-minutes --amp --channels-last --device --seed --threads -h --help' ;;
         verify) words='--against --arch --unsafe-load --json -q --quiet -h --help' ;;
         eval) words='--data --samples --batch-size --transform --against --arch --arch-arg --input --device --seed --json -q --quiet -h --help' ;;
         ls) words='--json -h --help' ;;
@@ -82,9 +85,10 @@ _prune() {
             score) compopt -o filenames 2>/dev/null; COMPREPLY=($(compgen -f -- "$current")); return ;;
             run) compopt -o filenames 2>/dev/null; COMPREPLY=($(compgen -f -- "$current")); return ;;
             finetune) compopt -o filenames 2>/dev/null; COMPREPLY=($(compgen -f -- "$current")); return ;;
+            sparsify) compopt -o filenames 2>/dev/null; COMPREPLY=($(compgen -f -- "$current")); return ;;
             verify) compopt -o filenames 2>/dev/null; COMPREPLY=($(compgen -f -- "$current")); return ;;
             eval) compopt -o filenames 2>/dev/null; COMPREPLY=($(compgen -f -- "$current")); return ;;
-            ls) COMPREPLY=($(compgen -W 'criteria schemes networks' -- "$current")); return ;;
+            ls) COMPREPLY=($(compgen -W 'criteria schemes regularizers networks' -- "$current")); return ;;
         esac
     fi
     COMPREPLY=($(compgen -W "$words" -- "$current"))

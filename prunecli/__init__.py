@@ -20,6 +20,7 @@ if TYPE_CHECKING:
     from prunecli.finetuning import Finetuned, finetune
     from prunecli.loading import load
     from prunecli.plan import Plan
+    from prunecli.regularizers import register_regularizer
     from prunecli.report.figures import Quality
     from prunecli.report.measured import Evaluation
     from prunecli.report.model import Explanation, Inspection, Report, Verification
@@ -27,6 +28,7 @@ if TYPE_CHECKING:
     from prunecli.report.trained import Finetuning
     from prunecli.scoring import score
     from prunecli.selection import register_scheme
+    from prunecli.sparsifying import Sparsified, sparsify
 
 _MODULE_OF = {
     "Evaluation": "prunecli.report.measured",
@@ -44,6 +46,7 @@ _MODULE_OF = {
     "Result": "prunecli.api",
     "Scoring": "prunecli.report.scored",
     "Space": "prunecli.coupling",
+    "Sparsified": "prunecli.sparsifying",
     "UsageError": "prunecli.errors",
     "Verification": "prunecli.report.model",
     "evaluate": "prunecli.evaluating",
@@ -56,8 +59,10 @@ _MODULE_OF = {
     "register_criterion": "prunecli.criteria",
     "register_description": "prunecli.coupling",
     "register_operator": "prunecli.coupling",
+    "register_regularizer": "prunecli.regularizers",
     "register_scheme": "prunecli.selection",
     "score": "prunecli.scoring",
+    "sparsify": "prunecli.sparsifying",
     "verify": "prunecli.api",
 }
 
@@ -77,6 +82,7 @@ __all__ = [
     "Result",
     "Scoring",
     "Space",
+    "Sparsified",
     "UsageError",
     "Verification",
     "__version__",
@@ -90,8 +96,10 @@ __all__ = [
     "register_criterion",
     "register_description",
     "register_operator",
+    "register_regularizer",
     "register_scheme",
     "score",
+    "sparsify",
     "verify",
 ]
 

@@ -7,7 +7,7 @@ from dataclasses import dataclass, field, replace
 from hashlib import sha256
 from pathlib import Path
 from time import perf_counter
-from typing import Any
+from typing import Any, Protocol
 
 import torch
 from torch import nn
@@ -28,11 +28,12 @@ from prunecli.proofs import FORWARD_ERRORS
 from prunecli.quality import measure
 from prunecli.report.figures import DataFacts, Quality
 from prunecli.report.model import Output
-from prunecli.report.trained import EpochRow, Finetuning
+from prunecli.report.trained import EpochRow, Finetuning, Sparsity
 from prunecli.saving import Saving, stored
 from prunecli.subjects import choose_device, require_prunable
 from prunecli.threads import limited
 from prunecli.training.deck import Deck
+from prunecli.training.hooks import Regularizer
 from prunecli.training.loop import SAVE_SECONDS, Keeping, Loop
 from prunecli.training.norms import recalibrated
 from prunecli.training.objective import objective
@@ -129,8 +130,8 @@ def finetune(
             require_prunable(trainee.dense)
             teacher = None if against is None else open_against(against, naming, trainee.subject)
         with clock.stage("data"):
-            found = _Data.opened(data, eval_data, trainee.specs, samples, transform, chosen.seed)
-        run = _Run(trainee, teacher, found, chosen, where, clock, progress, on_epoch)
+            found = Data.opened(data, eval_data, trainee.specs, samples, transform, chosen.seed)
+        run = Run(trainee, teacher, found, chosen, where, clock, progress, on_epoch)
         keeping = None
         if state is not None:
             kept = None if metrics is None else Path(metrics)
@@ -138,8 +139,25 @@ def finetune(
         return run.finetuned(keeping)
 
 
+class Stage(Protocol):
+    """Another training than finetuning, by the same loop. ``name`` is what the recipe calls it."""
+
+    @property
+    def name(self) -> str: ...
+
+    @property
+    def identity(self) -> Mapping[str, Any]:
+        """What must be the same for a run to be the same, by option."""
+
+    def begin(self, network: nn.Module, steps: int) -> Regularizer:
+        """What takes part in the ``steps`` in which ``network`` is trained."""
+
+    def told(self) -> tuple[Sparsity, Sequence[str]]:
+        """At the end: the part of the report, and notes."""
+
+
 @dataclass(frozen=True)
-class _Data:
+class Data:
     """``judged``: what figures are taken on."""
 
     trained: Samples
@@ -154,7 +172,7 @@ class _Data:
         samples: int | None,
         transform: str | None,
         seed: int,
-    ) -> _Data:
+    ) -> Data:
         def read(given: str | Samples, part: Any, count: int | None) -> Samples:
             if isinstance(given, Samples):
                 return given
@@ -165,22 +183,23 @@ class _Data:
             eval_data = data
         if eval_data is None:
             note = "no figures but those of training: the data has no test part (--eval-data SPEC)"
-            return _Data(trained, None, (note,))
-        return _Data(trained, read(eval_data, "test", None))
+            return Data(trained, None, (note,))
+        return Data(trained, read(eval_data, "test", None))
 
 
 @dataclass
-class _Run:
+class Run:
     """One run: set up, trained, measured, told."""
 
     trainee: Trainee
     teacher: Subject | None
-    data: _Data
+    data: Data
     settings: Settings
     device: torch.device
     clock: Clock
     progress: Callable[[str], None] | None
     on_epoch: Callable[[EpochRow], None] | None
+    stage: Stage | None = None
 
     def identity(self, transform: str | None) -> dict[str, Any]:
         """All that must be the same for the same weights to come out, but for the machine."""
@@ -192,6 +211,7 @@ class _Run:
             "--transform": transform,
             "--against": None if other is None else _digest(other.network.module),
             **{f"--{name.replace('_', '-')}": value for name, value in named.items()},
+            **({} if self.stage is None else self.stage.identity),
         }
 
     def finetuned(self, keeping: Keeping | None) -> Finetuned:
@@ -232,9 +252,10 @@ class _Run:
         settings = self.settings
         optimizer = optimizer_for(network, settings)
         steps = steps_per_epoch(len(deck), settings.batch_size)
+        regularizer = None if self.stage is None else self.stage.begin(network, steps * settings.epochs)
         return Stepper(
             network, aim, settings, self.device, optimizer, schedule_for(optimizer, settings, steps),
-            scaler_for(self.device, settings), average_of(network, settings),
+            scaler_for(self.device, settings), average_of(network, settings), regularizer,
         )  # fmt: skip
 
     def _figures(self, network: nn.Module) -> Quality | None:
@@ -254,7 +275,9 @@ class _Run:
         with self.clock.stage("evaluate"):
             after = self._figures(trained)
         model = self.trainee.finished(trained)
-        recipe = recipe_after(self.trainee, stored(model, self.trainee.dense), self._options())
+        sparsity, told = (None, ()) if self.stage is None else self.stage.told()
+        tensors = stored(model, self.trainee.dense)
+        recipe = recipe_after(self.trainee, tensors, self._options(), self._name)
         origin = shown(self.data.trained.origin)
         judged = self.data.judged
         report = Finetuning(
@@ -276,7 +299,8 @@ class _Run:
             best=loop.best,
             changed_by=recipe.changed_by,
             timings=dict(self.clock.seconds),
-            notes=tuple(dict.fromkeys(notes)),
+            notes=tuple(dict.fromkeys((*notes, *told))),
+            sparsity=sparsity,
         )
         return Finetuned(model, report, self.trainee, recipe, None if keeping is None else keeping.path)
 
@@ -286,10 +310,15 @@ class _Run:
 
     def _options(self) -> dict[str, Any]:
         """What shaped the weights, for the recipe; no paths."""
-        own = {f"{CHANGED_BY}.{name}": value for name, value in self._settings().items()}
+        own = {f"{self._name}.{name}": value for name, value in self._settings().items()}
         machine = {"device": str(self.device), "threads": torch.get_num_threads()}
         data = {"data": shown(self.data.trained.origin), "samples": len(self.data.trained)}
-        return own | {f"{CHANGED_BY}.{name}": value for name, value in (data | machine).items()}
+        more = {} if self.stage is None else {k.lstrip("-"): v for k, v in self.stage.identity.items()}
+        return own | {f"{self._name}.{name}": value for name, value in (data | machine | more).items()}
+
+    @property
+    def _name(self) -> str:
+        return CHANGED_BY if self.stage is None else self.stage.name
 
 
 def _facts(samples: Samples) -> DataFacts:

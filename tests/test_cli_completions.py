@@ -52,6 +52,7 @@ def test_bash_offers_what_fits() -> None:
         "score",
         "run",
         "finetune",
+        "sparsify",
         "verify",
         "eval",
         "ls",

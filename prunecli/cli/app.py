@@ -7,7 +7,7 @@ from typing import Any
 
 import typer
 
-from prunecli.cli import demo, evaluate, explain, finetune, inspect, ls, output, run, score, verify
+from prunecli.cli import demo, evaluate, explain, finetune, inspect, ls, output, run, score, sparsify, verify
 from prunecli.cli.help import Command, Group
 
 app = typer.Typer(
@@ -26,6 +26,7 @@ _COMMANDS: dict[str, Callable[..., None]] = {
     "score": score.score,
     "run": run.run,
     "finetune": finetune.finetune,
+    "sparsify": sparsify.sparsify,
     "verify": verify.verify,
     "eval": evaluate.evaluate,
     "ls": ls.ls,

@@ -29,6 +29,7 @@ _VALUES: dict[str, tuple[str, ...]] = {
     "--transform": names.TRANSFORMS,
     "--eval-data": names.DATA,
     "--loss": names.LOSSES,
+    "--sparsify": names.REGULARIZERS,
     "--optimizer": OPTIMIZERS,
     "--schedule": SCHEDULES,
     "--augment": AUGMENTS,
@@ -48,6 +49,7 @@ _FILES = frozenset(
         "score",
         "run",
         "finetune",
+        "sparsify",
         "eval",
         "verify",
     }

@@ -15,7 +15,7 @@ def ls(
     what: Annotated[str, typer.Argument(metavar="|".join(names.LISTS), help="Which names to list.")],
     json: Json = False,
 ) -> None:
-    """List criteria, schemes or networks."""
+    """List criteria, schemes, regularizers or networks."""
     names.require_known("list", what, names.LISTS)
     rows = _ROWS[what]()
     if json:
@@ -50,8 +50,21 @@ def _schemes() -> list[dict[str, str]]:
     ]
 
 
+def _regularizers() -> list[dict[str, str]]:
+    from prunecli.regularizers import regularizers
+
+    return [
+        {
+            "name": name, "summary": one.summary, "source": one.source,
+            "--sparsify-arg": ", ".join(f"{number} {value:g}" for number, value in one.defaults.items()),
+        }
+        for name, one in sorted(regularizers().items())
+    ]  # fmt: skip
+
+
 _ROWS: dict[str, Callable[[], list[dict[str, str]]]] = {
     "criteria": _criteria,
     "schemes": _schemes,
+    "regularizers": _regularizers,
     "networks": _networks,
 }

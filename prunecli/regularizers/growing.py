@@ -9,12 +9,13 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass
+from math import isfinite
 from typing import Any
 
 import torch
 
 from prunecli.regularizers.penalties import Penalty
-from prunecli.regularizers.registry import Method, Picked, Regularized, register_regularizer
+from prunecli.regularizers.registry import Method, Regularized, register_regularizer
 
 GONE = 1000.0
 """Kept over picked magnitude at which picked units count as gone."""
@@ -64,7 +65,6 @@ class Growing(Penalty):
         self.ladder = ladder if fixed else ladder.fitting(asked.steps)
         self.step = 0
         self.factor = 0.0
-        self.picked: Picked | None = None
 
     def after_backward(self) -> None:
         if self.step % self.ladder.every == 0:
@@ -96,12 +96,14 @@ class Growing(Penalty):
                 continue
             going = going.to(squares.device)
             if bool(squares[~going].any()):
-                found.append(float((squares[~going].mean() / squares[going].mean()).sqrt()))
+                gone = squares[going].mean().clamp(min=torch.finfo(squares.dtype).tiny)
+                found.append(float((squares[~going].mean() / gone).sqrt()))
         return min(found, default=float("inf"))
 
     def facts(self) -> Mapping[str, Any]:
         ratio = self.ratio() if self.picked is not None else 1.0
-        told = {"delta": self.ladder.fast, "lambda": self.factor, "kept / picked": ratio}
+        told: dict[str, Any] = {"delta": self.ladder.fast, "lambda": self.factor}
+        told["kept / picked"] = ratio if isfinite(ratio) else None
         if self.ladder.pick_at is not None:
             told["delta-all"] = self.ladder.slow
         return {**told, "converged": self.picked is not None and ratio >= GONE}

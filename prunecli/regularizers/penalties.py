@@ -13,14 +13,18 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from prunecli.regularizers.registry import Method, Regularized, register_regularizer
+from prunecli.regularizers.registry import Method, Picked, Regularized, register_regularizer
 from prunecli.regularizers.units import Units
 
 STRENGTH = 1e-4
 
 
 class Penalty:
-    """What regularizers have in common: nothing remembered, nothing to tell."""
+    """What regularizers have in common: nothing remembered, nothing to tell. ``picked``: the units that are
+    to go, for those that pick.
+    """
+
+    picked: Picked | None = None
 
     def __init__(self, asked: Regularized) -> None:
         self.units: Units = asked.units

@@ -29,6 +29,11 @@ def write_scores(found: Scoring, path: Path) -> None:
     _write(_csv(found) if path.suffix == ".csv" else _json(found.to_json()), path)
 
 
+def write_plan(plan: Plan, path: Path) -> None:
+    """Write ``plan`` as ``prune run --plan`` reads it, whole or not at all. Raises ``OutputError``."""
+    _write(_json({"schema": "prunecli.plan/1", **plan.to_json()}), path)
+
+
 def _json(document: dict[str, Any]) -> str:
     return json.dumps(document, indent=2, allow_nan=False) + "\n"
 

@@ -9,7 +9,7 @@ from prunecli.report.evaluated import quality
 from prunecli.report.figures import Quality
 from prunecli.report.tables import grid, heading, pairs
 from prunecli.report.text import one_line, plural, seconds, size
-from prunecli.report.trained import EpochRow, Finetuning
+from prunecli.report.trained import EpochRow, Finetuning, Sparsity
 
 MOST_EPOCHS = 20
 
@@ -57,11 +57,24 @@ def _facts(found: Finetuning) -> list[tuple[str, str]]:
         ("settings", f"{chosen['optimizer']}, learning rate {chosen['lr']:g}, {chosen['schedule']}, "
          f"weight decay {chosen['weight_decay']:g}, batches of {chosen['batch_size']}")
     )  # fmt: skip
+    if found.sparsity is not None:
+        facts += _sparsity(found.sparsity)
     if found.best is not None:
         facts.append(("weights of", f"epoch {found.best}"))
     if found.output:
         facts.append(("file", f"{size(found.output.bytes)}, sha256 {found.output.digest[:16]}..."))
     facts.append(("time", f"{seconds(sum(found.timings.values()))} on {one_line(found.device)}"))
+    return facts
+
+
+def _sparsity(found: Sparsity) -> list[tuple[str, str]]:
+    numbers = ", ".join(f"{name} {value:g}" for name, value in found.values.items())
+    facts = [("regularizer", f"{found.regularizer} ({numbers})" if numbers else found.regularizer)]
+    if found.picked is not None:
+        facts.append(("picked", f"{plural(found.picked, 'unit')} for {found.target}"))
+    told = [f"{name} {value:.4g}" for name, value in found.told.items() if not isinstance(value, (bool, str))]
+    if told:
+        facts.append(("reached", ", ".join(told)))
     return facts
 
 

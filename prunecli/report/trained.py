@@ -27,9 +27,24 @@ class EpochRow:
     quality: Quality | None = None
 
 
+@dataclass(frozen=True, slots=True)
+class Sparsity:
+    """What a regularizer did. ``values`` are its numbers; ``told`` what it says of itself at the end
+    (``greg-1`` and ``greg-2``: delta, the lambda reached, kept / picked magnitude in the slot where that is
+    smallest, and whether the picked units are gone: ``converged``). ``target`` and ``picked``: what was
+    picked for, and how many units.
+    """
+
+    regularizer: str
+    values: Mapping[str, float]
+    told: Mapping[str, Scalar] = field(default_factory=dict)
+    target: str | None = None
+    picked: int | None = None
+
+
 @dataclass(frozen=True)
 class Finetuning:
-    """Everything about one ``prune finetune``.
+    """Everything about one ``prune finetune``, or of one ``prune sparsify`` (then with ``sparsity``).
 
     ``settings`` are those of :class:`prunecli.training.settings.Settings`, ``data`` what was trained on,
     ``validation`` what figures are taken on (None: on nothing). ``before`` and ``after`` are the quality of
@@ -59,6 +74,7 @@ class Finetuning:
     output: Output | None = None
     timings: Mapping[str, float] = field(default_factory=dict)
     notes: tuple[str, ...] = ()
+    sparsity: Sparsity | None = None
     schema: Literal["prunecli.finetune/1"] = "prunecli.finetune/1"
 
     def to_json(self) -> dict[str, Any]:

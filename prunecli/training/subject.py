@@ -92,11 +92,13 @@ def open_trainee(model_or_path: nn.Module | str | Path, naming: Naming) -> Train
     return Trainee(replace(subject, network=network))
 
 
-def recipe_after(trainee: Trainee, tensors: Mapping[str, Tensor], options: Mapping[str, Any]) -> Recipe:
+def recipe_after(
+    trainee: Trainee, tensors: Mapping[str, Tensor], options: Mapping[str, Any], changed_by: str = CHANGED_BY
+) -> Recipe:
     """The recipe of the trained ``tensors``: that of the file with its cut, or one that cuts nothing."""
     digests = tensor_digests(tensors)
     base = trainee.subject.recipe or _whole(trainee.dense, tensors)
-    since = () if base.changed_by[-1:] == (CHANGED_BY,) else (CHANGED_BY,)
+    since = () if base.changed_by[-1:] == (changed_by,) else (changed_by,)
     return replace(
         base, digests=digests, changed_by=(*base.changed_by, *since), options={**base.options, **options}
     )

@@ -1,0 +1,221 @@
+"""``prune sparsify``: training that makes whole units small, before they are cut."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import nn
+
+from prunecli.assembly import all_tensors, evaluating
+from prunecli.checkpoint.specs import Scalar
+from prunecli.clock import Clock
+from prunecli.coupling.space import Space
+from prunecli.data import Samples
+from prunecli.errors import InputError, UsageError
+from prunecli.finetuning import Data, Finetuned, Run
+from prunecli.opening import Naming, open_against
+from prunecli.plan import Plan
+from prunecli.pruning import traced_for
+from prunecli.regularizers import Method, Penalty, Picked, Regularized, Units, find_regularizer
+from prunecli.report.trained import EpochRow, Finetuning, Sparsity
+from prunecli.selection import Asked, Limits, Target, choose
+from prunecli.selection.singled import singled
+from prunecli.subjects import choose_device, require_prunable
+from prunecli.threads import limited
+from prunecli.training.hooks import Regularizer
+from prunecli.training.loop import SAVE_SECONDS, Keeping
+from prunecli.training.settings import Settings
+from prunecli.training.subject import open_trainee
+
+SPARSIFY = "sparsify"
+
+
+@dataclass(frozen=True)
+class Sparsified:
+    """A network with small units, as large as before. ``plan`` is what ``greg-1`` and ``greg-2`` picked, for
+    :func:`prunecli.prune`; None where nothing was picked.
+    """
+
+    model: nn.Module
+    report: Finetuning
+    plan: Plan | None
+    _trained: Finetuned = field(repr=False)
+
+    def save(self, path: str | Path, *, force: bool = False) -> Finetuning:
+        """As :meth:`prunecli.finetuning.Finetuned.save`."""
+        return self._trained.save(path, force=force)
+
+
+def sparsify(
+    model_or_path: nn.Module | str | Path,
+    *,
+    regularizer: str,
+    data: str | Samples,
+    regularizer_args: Mapping[str, float] | None = None,
+    speedup: float | None = None,
+    flops: float | None = None,
+    params: float | None = None,
+    ratio: float | None = None,
+    scheme: str = "protected",
+    protect: float = 0.1,
+    only: Sequence[str] = (),
+    ignore: Sequence[str] = (),
+    eval_data: str | Samples | None = None,
+    samples: int | None = None,
+    transform: str | None = None,
+    against: nn.Module | str | Path | None = None,
+    example_inputs: Any = None,
+    arch: str | None = None,
+    arch_args: Mapping[str, Scalar] | None = None,
+    inputs: Sequence[str] = (),
+    device: str = "auto",
+    threads: int | None = None,
+    state: str | Path | None = None,
+    resume: bool = False,
+    save_seconds: float = SAVE_SECONDS,
+    metrics: str | Path | None = None,
+    progress: Callable[[str], None] | None = None,
+    on_epoch: Callable[[EpochRow], None] | None = None,
+    unsafe_load: bool = False,
+    **settings: Any,
+) -> Sparsified:
+    """Train a checkpoint or a module with a ``regularizer`` of :func:`prunecli.regularizers.regularizers` on
+    whole units; the input is never changed. Everything else is as for :func:`prunecli.finetune`, but that the
+    learning rate is constant unless ``schedule`` says otherwise: what pulls units down is multiplied by it.
+
+    ``regularizer_args`` are its numbers, like ``{"strength": 1e-3}``. ``greg-1`` and ``greg-2`` pick what is
+    to go by a target (``speedup``, ``flops``, ``params`` or ``ratio``), as :func:`prunecli.prune` does with
+    the criterion ``magnitude-l1`` on each unit's first slot, under ``scheme``. ``only`` and ``ignore`` are
+    globs of groups. Raises ``UsageError``, ``InputError``, and ``ImpossibleError`` where training diverges or
+    the target is out of reach.
+    """
+    method = find_regularizer(regularizer)
+    values = method.values(regularizer_args or {})
+    target = _target(method, {"speedup": speedup, "flops": flops, "params": params, "ratio": ratio})
+    chosen = Settings.of({"schedule": "constant", **settings})
+    where = choose_device(device)
+    if resume and state is None:
+        raise UsageError("resume needs the state of the run", "state=FILE")
+    asked, clock = Asked(only=tuple(only), ignore=tuple(ignore)), Clock(progress)
+    with limited(threads):
+        with clock.stage("read"):
+            naming = Naming(example_inputs, arch, arch_args, inputs, unsafe_load)
+            trainee = open_trainee(model_or_path, naming)
+            require_prunable(trainee.dense)
+            teacher = None if against is None else open_against(against, naming, trainee.subject)
+        with clock.stage("trace"), evaluating(trainee.dense.module):
+            space = traced_for(asked)(trainee.dense)
+        with clock.stage("data"):
+            found = Data.opened(data, eval_data, trainee.specs, samples, transform, chosen.seed)
+        picking = _Picking(space, asked, target, scheme, Limits(protect), chosen.seed, where)
+        stage = _Sparsifying(method, values, frozenset(regularizer_args or {}), picking, chosen.decay)
+        run = Run(trainee, teacher, found, chosen, where, clock, progress, on_epoch, stage)
+        keeping = None
+        if state is not None:
+            kept = None if metrics is None else Path(metrics)
+            keeping = Keeping(Path(state), run.identity(transform), resume, save_seconds, kept)
+        trained = run.finetuned(keeping)
+    return Sparsified(trained.model, trained.report, stage.plan, trained)
+
+
+def _target(method: Method, given: Mapping[str, float | None]) -> Target | None:
+    """Raises ``UsageError`` where ``method`` needs exactly one, or has no use for one."""
+    named = [(kind, value) for kind, value in given.items() if value is not None]
+    if len(named) != int(method.picks):
+        if method.picks:
+            raise UsageError(f"{method.name} needs exactly one target", "like --speedup 2")
+        raise UsageError(
+            f"{method.name} makes all units small, whatever is cut later", "give the target to prune run"
+        )
+    return Target(named[0][0], named[0][1]) if named else None  # type: ignore[arg-type]
+
+
+@dataclass(frozen=True)
+class _Picking:
+    """How units are picked: as ``prune run`` would choose them from the weights of the moment."""
+
+    space: Space
+    asked: Asked
+    target: Target | None
+    scheme: str
+    limits: Limits
+    seed: int
+    device: torch.device
+
+    def plan(self, network: nn.Module) -> Plan:
+        tensors = {name: tensor.detach() for name, tensor in all_tensors(network).items()}
+        return choose(
+            self.space, tensors, criterion="magnitude-l1", scheme=self.scheme, target=self.target,
+            limits=self.limits, seed=self.seed, reduce="first", asked=self.asked, device=str(self.device),
+        ).plan  # fmt: skip
+
+    def picked(self, plan: Plan) -> Picked:
+        found = {}
+        for name, kept in plan.keep.items():
+            going = torch.ones(plan.dense[name], dtype=torch.bool, device=self.device)
+            going[list(kept)] = False
+            found[name] = going
+        return found
+
+
+@dataclass
+class _Sparsifying:
+    """The stage of a run that :class:`prunecli.finetuning.Run` trains with."""
+
+    method: Method
+    values: Mapping[str, float]
+    given: frozenset[str]
+    picking: _Picking
+    weight_decay: float
+    name: str = SPARSIFY
+    _regularizer: Regularizer | None = None
+
+    @property
+    def identity(self) -> Mapping[str, Any]:
+        picking = self.picking
+        shape = {"--scheme": picking.scheme, "--protect": picking.limits.protect} if self.method.picks else {}
+        return {
+            "--sparsify": self.method.name,
+            "--sparsify-arg": ",".join(f"{name}={value:g}" for name, value in self.values.items()),
+            "target": None if picking.target is None else str(picking.target),
+            "--only": ",".join(picking.asked.only), "--ignore": ",".join(picking.asked.ignore), **shape,
+        }  # fmt: skip
+
+    def begin(self, network: nn.Module, steps: int) -> Regularizer:
+        units = Units(singled(self.picking.asked, self.picking.space, alone=False).space, network)
+        if not units.groups:
+            raise InputError("no group of this network can lose units", "prune inspect --groups says why")
+
+        def pick() -> Picked:
+            return self.picking.picked(self.picking.plan(network))
+
+        asked = Regularized(units, self.values, self.given, steps, self.weight_decay, pick)
+        self._regularizer = self.method.make(asked)
+        return self._regularizer
+
+    @property
+    def plan(self) -> Plan | None:
+        """What the regularizer picked, also where it was picked before the run was resumed."""
+        picked = self._regularizer.picked if isinstance(self._regularizer, Penalty) else None
+        if picked is None:
+            return None
+        kept = {name: tuple((~going).nonzero().flatten().tolist()) for name, going in picked.items()}
+        return Plan(kept, {name: len(going) for name, going in picked.items()})
+
+    def told(self) -> tuple[Sparsity, Sequence[str]]:
+        made = self._regularizer
+        facts: dict[str, Any] = dict(made.facts()) if isinstance(made, Penalty) else {}
+        plan, notes = self.plan, list[str]()
+        if facts.get("converged") is False:
+            notes.append(
+                f"{self.method.name} has not converged: picked units are {facts['kept / picked']:.3g} times "
+                "smaller than kept ones in the slot where that is least, wanted 1000 (more --epochs, or a "
+                "higher --lr)"
+            )
+        gone = None if plan is None else sum(plan.dense[name] - len(kept) for name, kept in plan.keep.items())
+        target = None if self.picking.target is None else str(self.picking.target)
+        return Sparsity(self.method.name, dict(self.values), facts, target, gone), notes
