@@ -30,15 +30,17 @@ from prunecli.report.figures import DataFacts, Quality
 from prunecli.report.model import Output
 from prunecli.report.trained import EpochRow, Finetuning
 from prunecli.saving import Saving, stored
-from prunecli.subjects import choose_device, require_prunable
+from prunecli.subjects import require_prunable
 from prunecli.threads import limited
 from prunecli.training.deck import Deck
+from prunecli.training.distributed import ALONE, Team, joined
 from prunecli.training.loop import SAVE_SECONDS, Keeping, Loop
 from prunecli.training.norms import recalibrated
 from prunecli.training.objective import objective
 from prunecli.training.optimizing import average_of, optimizer_for, scaler_for, schedule_for
 from prunecli.training.order import steps_per_epoch
 from prunecli.training.settings import Settings
+from prunecli.training.sharding import part_of, together
 from prunecli.training.state import remove_state
 from prunecli.training.step import Stepper
 from prunecli.training.subject import CHANGED_BY, Trainee, open_trainee, recipe_after
@@ -57,6 +59,7 @@ class Finetuned:
     _trainee: Trainee = field(repr=False)
     _recipe: Recipe = field(repr=False)
     _state: Path | None = field(repr=False, default=None)
+    _writes: bool = field(repr=False, default=True)
 
     def save(self, path: str | Path, *, force: bool = False) -> Finetuning:
         """Write the network as one safetensors file (a model directory, if it came as one) that
@@ -64,8 +67,11 @@ class Finetuned:
 
         It is reloaded in a fresh process and its outputs compared before it takes its place. Raises
         ``UsageError`` if ``path`` exists without ``force``, ``ImpossibleError`` if the reloaded network
-        differs, ``OutputError`` if it cannot be written.
+        differs, ``OutputError`` if it cannot be written. Of several processes that trained together the first
+        writes; in the others this does nothing.
         """
+        if not self._writes:
+            return self.report
         began = perf_counter()
         dense = self._trainee.dense
         written = None
@@ -116,13 +122,15 @@ def finetune(
     ``state`` is the file that holds the run after every epoch and every ``save_seconds``; with ``resume`` it
     goes on from there. ``metrics`` gets one line of JSON per epoch. Raises ``UsageError``, ``InputError``,
     ``ImpossibleError`` where training diverges, and ``OutputError`` where the state cannot be written.
+
+    Processes that torchrun started train together, ``batch_size`` samples each; the first of them writes and
+    tells. ``ToldElsewhereError`` is raised in those that end because another did.
     """
     chosen = Settings.of(settings)
-    where = choose_device(device)
-    clock = Clock(progress)
     if resume and state is None:
         raise UsageError("resume needs the state of the run", "state=FILE")
-    with limited(threads):
+    with limited(threads), joined(device, None if state is None else Path(state)) as (team, where):
+        clock = Clock(progress if team.leads else None)
         with clock.stage("read"):
             naming = Naming(example_inputs, arch, arch_args, inputs, unsafe_load)
             trainee = open_trainee(model_or_path, naming)
@@ -130,7 +138,7 @@ def finetune(
             teacher = None if against is None else open_against(against, naming, trainee.subject)
         with clock.stage("data"):
             found = _Data.opened(data, eval_data, trainee.specs, samples, transform, chosen.seed)
-        run = _Run(trainee, teacher, found, chosen, where, clock, progress, on_epoch)
+        run = _Run(trainee, teacher, found, chosen, where, clock, progress, on_epoch, team)
         keeping = None
         if state is not None:
             kept = None if metrics is None else Path(metrics)
@@ -181,12 +189,15 @@ class _Run:
     clock: Clock
     progress: Callable[[str], None] | None
     on_epoch: Callable[[EpochRow], None] | None
+    team: Team = ALONE
 
     def identity(self, transform: str | None) -> dict[str, Any]:
         """All that must be the same for the same weights to come out, but for the machine."""
         source, other = self.trainee.dense.source, self.teacher
         named = {name: _told(value) for name, value in self.settings.to_json().items()}
+        batch = self.team.size * named.pop("batch_size")
         return {
+            "--batch-size times processes": batch,
             "the checkpoint": _digest(self.trainee.module) if source is None else source.digest,
             "--data": f"{shown(self.data.trained.origin)}, {len(self.data.trained)} samples",
             "--transform": transform,
@@ -196,6 +207,7 @@ class _Run:
 
     def finetuned(self, keeping: Keeping | None) -> Finetuned:
         network = self.trainee.working(self.device, self.settings.channels_last)
+        network = self.team.synchronised(network, self.device)
         teacher = None if self.teacher is None else working_copy(self.teacher.network.module, self.device)
         if teacher is not None and self.trainee.is_half:
             teacher = teacher.float()
@@ -204,15 +216,15 @@ class _Run:
             example, count = self._example(network, deck)
             before, dense = self._figures(network), None if teacher is None else self._figures(teacher)
         aim = objective(self.settings, example, count, self.data.trained.labelled, teacher)
-        loop = Loop(
-            self._stepper(network, aim, deck), deck, self._figures, keeping, self.progress, self.on_epoch
-        )
+        watching = (self.progress, self.on_epoch) if self.team.leads else (None, None)
+        loop = Loop(self._stepper(network, aim, deck), deck, self._figures, keeping, *watching)
         with self.clock.stage("train"):
             trained = loop.run()
-        notes = [*self._notes(), *loop.stepper.notes]
+        notes = [*self._notes(), *self.team.notes(network), *loop.stepper.notes]
         if self.settings.recalibrate:
             with self.clock.stage("recalibrate"):
                 notes.append(recalibrated(trained, self.data.trained, self.device))
+                self.team.share_buffers(trained)
         return self._result(trained, loop, before, dense, notes, keeping)
 
     def _example(self, network: nn.Module, deck: Deck) -> tuple[Any, int]:
@@ -231,17 +243,24 @@ class _Run:
     def _stepper(self, network: nn.Module, aim: Any, deck: Deck) -> Stepper:
         settings = self.settings
         optimizer = optimizer_for(network, settings)
-        steps = steps_per_epoch(len(deck), settings.batch_size)
-        return Stepper(
+        steps = steps_per_epoch(len(deck), settings.batch_size * self.team.size)
+        stepper = Stepper(
             network, aim, settings, self.device, optimizer, schedule_for(optimizer, settings, steps),
-            scaler_for(self.device, settings), average_of(network, settings),
+            scaler_for(self.device, settings), average_of(network, settings), team=self.team,
         )  # fmt: skip
+        if self.team.size > 1:
+            stepper.unite(deck.take(torch.arange(min(2, len(deck)))))
+        return stepper
 
     def _figures(self, network: nn.Module) -> Quality | None:
         if self.data.judged is None:
             return None
-        found = measure({_THIS: network}, self.data.judged, batch_size=_BATCH)[_THIS]
-        return None if found.is_empty else found
+        own, found = part_of(self.data.judged, self.team.rank, self.team.size), None
+        if own is not None:
+            found = measure({_THIS: network}, own, batch_size=_BATCH)[_THIS]
+        if self.team.size > 1:
+            found = together(self.team.gathered(found))
+        return None if found is None or found.is_empty else found
 
     def _notes(self) -> list[str]:
         judged = () if self.data.judged is None else self.data.judged.notes
@@ -269,6 +288,7 @@ class _Run:
             against=None if self.teacher is None else self.teacher.network.source,
             device=str(self.device),
             threads=torch.get_num_threads(),
+            processes=self.team.size,
             epochs=tuple(loop.rows),
             before=before,
             after=after,
@@ -278,7 +298,8 @@ class _Run:
             timings=dict(self.clock.seconds),
             notes=tuple(dict.fromkeys(notes)),
         )
-        return Finetuned(model, report, self.trainee, recipe, None if keeping is None else keeping.path)
+        place = None if keeping is None else keeping.path
+        return Finetuned(model, report, self.trainee, recipe, place, self.team.leads)
 
     def _settings(self) -> dict[str, Any]:
         named = self.settings.to_json()
@@ -287,7 +308,9 @@ class _Run:
     def _options(self) -> dict[str, Any]:
         """What shaped the weights, for the recipe; no paths."""
         own = {f"{CHANGED_BY}.{name}": value for name, value in self._settings().items()}
-        machine = {"device": str(self.device), "threads": torch.get_num_threads()}
+        machine: dict[str, Any] = {"device": str(self.device), "threads": torch.get_num_threads()}
+        if self.team.size > 1:
+            machine["processes"] = self.team.size
         data = {"data": shown(self.data.trained.origin), "samples": len(self.data.trained)}
         return own | {f"{CHANGED_BY}.{name}": value for name, value in (data | machine).items()}
 

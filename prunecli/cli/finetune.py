@@ -30,7 +30,8 @@ from prunecli.cli.options import (
     Transform,
     UnsafeLoad,
 )
-from prunecli.errors import UsageError
+from prunecli.errors import PruneError, UsageError
+from prunecli.training.launched import launched, said_once
 from prunecli.training.settings import AMP, AUGMENTS, OPTIMIZERS, SCHEDULES, Settings
 
 if TYPE_CHECKING:
@@ -66,7 +67,10 @@ def finetune(
         int, typer.Option(metavar="N", rich_help_panel=TRAINING, help="How often all samples are seen.")
     ] = 10,
     batch_size: Annotated[
-        int, typer.Option(metavar="N", rich_help_panel=TRAINING, help="Samples of one step.")
+        int,
+        typer.Option(
+            metavar="N", rich_help_panel=TRAINING, help="Samples of one step, of each process under torchrun."
+        ),
     ] = 128,
     optimizer: Annotated[
         str, typer.Option(metavar="NAME", rich_help_panel=TRAINING, help=f"{', '.join(OPTIMIZERS)}.")
@@ -206,7 +210,10 @@ def finetune(
     seed: Seed = 0,
     threads: Threads = None,
 ) -> None:
-    """Train a checkpoint, dense or pruned, on data; a pruned one stays as small as it is."""
+    """Train a checkpoint, dense or pruned, on data; a pruned one stays as small as it is.
+
+    On several GPUs or machines: torchrun --nproc-per-node N -m prunecli finetune ...
+    """
     chosen = {
         "epochs": epochs, "batch_size": batch_size, "optimizer": optimizer, "lr": lr, "momentum": momentum,
         "weight_decay": weight_decay, "schedule": schedule, "milestones": _epochs_in(milestones),
@@ -224,10 +231,15 @@ def finetune(
         running={"device": device, "threads": threads, "resume": resume, "save_seconds": 60 * save_minutes},
         force=force,
     )
-    options.require_one_format(json, quiet)
-    request.check()
-    done = _execute(request, quiet)
-    _show(done, request.files.output, json, quiet)
+    here = launched()
+    try:
+        options.require_one_format(json, quiet)
+        request.check(here.leads)
+    except PruneError as error:
+        raise said_once(error) from None
+    done = _execute(request, quiet, here.leads)
+    if here.leads:
+        _show(done, request.files.output, json, quiet)
 
 
 def _epochs_in(text: str | None) -> tuple[int, ...] | None:
@@ -264,8 +276,10 @@ class _Request:
         place = self.files.output
         return place.with_name(f"{place.name.removesuffix('.safetensors')}{ending}")
 
-    def check(self) -> None:
-        """Raise a ``PruneError`` for the first thing wrong: the command line first, the files after."""
+    def check(self, writes: bool) -> None:
+        """Raise a ``PruneError`` for the first thing wrong: the command line first, the files after; those
+        that are written only where this process ``writes``.
+        """
         given = self.data["data"]
         if given is None:
             hint = "like --data imagefolder:DIR; prune finetune --help lists the sources"
@@ -278,7 +292,11 @@ class _Request:
         options.require_from("--threads", self.running["threads"], 1)
         if not self.running["save_seconds"] >= 0:
             raise UsageError("--save-minutes is out of range", "a number of minutes from 0")
-        self._check_files()
+        options.require_readable(self.files.checkpoint)
+        if self.against is not None:
+            options.require_readable(self.against)
+        if writes:
+            self._check_files()
 
     def _check_loss(self) -> None:
         loss = self.settings["loss"]
@@ -295,8 +313,6 @@ class _Request:
 
     def _check_files(self) -> None:
         self.files.check(self.force, dry_run=False)
-        if self.against is not None:
-            options.require_readable(self.against)
         resume = self.running["resume"]
         if resume and not self.state.exists():
             raise UsageError(f"there is no state to resume from: {self.state}", "leave --resume out")
@@ -309,11 +325,11 @@ class _Request:
             options.require_writable(self.metrics, self.force)
 
 
-def _execute(request: _Request, quiet: bool) -> Finetuning:
+def _execute(request: _Request, quiet: bool, writes: bool) -> Finetuning:
     import prunecli
 
     of, files = request.network, request.files
-    with output.epochs(quiet) as (progress, line):
+    with output.epochs(quiet or not writes) as (progress, line):
 
         def told(row: EpochRow) -> None:
             from prunecli.report.finetuned import epoch_line
@@ -329,7 +345,7 @@ def _execute(request: _Request, quiet: bool) -> Finetuning:
     done = replace(done, command=("prune", *sys.argv[1:]))
     from prunecli.report.files import write_report
 
-    for path in files.reports:
+    for path in files.reports if writes else ():
         if not options.is_stdout(path):
             write_report(done, path)
     return done

@@ -28,9 +28,9 @@ Errors are one line and a hint; `PRUNE_DEBUG=1` adds the traceback.
 | 1 | a defect in prune |
 
 JSON documents carry their version in `schema`: `prunecli.report/1` (run), `prunecli.inspect/1`,
-`prunecli.explain/1`, `prunecli.verify/1`, `prunecli.eval/1`, `prunecli.score/1`,
-`prunecli.finetune/1` (these seven in `report.schema.json`), `prunecli.plan/1` (`run --dry-run`), `prunecli.ls/1`, `prunecli.demo/1` (accuracies
-around a report). Within a version fields are only added.
+`prunecli.explain/1`, `prunecli.verify/1`, `prunecli.eval/1`, `prunecli.score/1`, `prunecli.finetune/1` (these
+seven in `report.schema.json`), `prunecli.plan/1` (`run --dry-run`), `prunecli.ls/1`, `prunecli.demo/1`
+(accuracies around a report). Within a version fields are only added.
 
 GLOB names groups: by the name that `prune inspect --groups` prints, or by the layer (or its weight) whose
 output rows the units are; `*`, `?` and `[abc]` as in a shell, but across dots. Heads and group counts are

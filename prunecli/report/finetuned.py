@@ -53,9 +53,10 @@ def _facts(found: Finetuning) -> list[tuple[str, str]]:
     if found.against:
         facts.append(("learned from", found.against.name))
     chosen = found.settings
+    batches = f"{chosen['batch_size']}" + (f" in {found.processes} processes" if found.processes > 1 else "")
     facts.append(
         ("settings", f"{chosen['optimizer']}, learning rate {chosen['lr']:g}, {chosen['schedule']}, "
-         f"weight decay {chosen['weight_decay']:g}, batches of {chosen['batch_size']}")
+         f"weight decay {chosen['weight_decay']:g}, batches of {batches}")
     )  # fmt: skip
     if found.best is not None:
         facts.append(("weights of", f"epoch {found.best}"))

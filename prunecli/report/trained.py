@@ -35,7 +35,8 @@ class Finetuning:
     ``validation`` what figures are taken on (None: on nothing). ``before`` and ``after`` are the quality of
     the network that was read and of the one that is written, ``dense`` that of the network ``against``,
     which it learned from. ``best`` is the epoch whose weights are written, where that is not the last.
-    ``threads`` and ``device`` belong to the settings: only with the same do the same bytes come out.
+    ``threads``, ``device`` and ``processes`` (that trained together, each with ``batch_size`` samples a step)
+    belong to the settings: only with the same do the same bytes come out.
     """
 
     version: str
@@ -59,6 +60,7 @@ class Finetuning:
     output: Output | None = None
     timings: Mapping[str, float] = field(default_factory=dict)
     notes: tuple[str, ...] = ()
+    processes: int = 1
     schema: Literal["prunecli.finetune/1"] = "prunecli.finetune/1"
 
     def to_json(self) -> dict[str, Any]:
