@@ -194,7 +194,7 @@ def _start(store: Any, here: Launched, device: torch.device) -> None:
 
 
 def _end_after_error() -> None:
-    """Closing lets the others know at once. NCCL would wait for what a process that is gone was to send."""
+    """The others know once this process has ended. NCCL would wait for what they were to send."""
     if distributed.is_initialized() and distributed.get_backend() == "gloo":
         with suppress(RuntimeError):
             distributed.destroy_process_group()
