@@ -14,6 +14,7 @@ from pathlib import Path
 from typing import Any
 
 import torch
+from torch import nn
 from training_examples import kept_at, loop_of, pictures, small
 
 from prunecli.data.samples import Batch, Samples
@@ -35,19 +36,24 @@ def doubled(samples: Samples) -> Samples:
     return Samples((Batch(batch.inputs.map(torch.Tensor.double), batch.labels),), "made up", classes=3)
 
 
-def judge(network: torch.nn.Module) -> Any:
+def judge(network: nn.Module) -> Any:
     return measure({"": network}, doubled(pictures(9, 2)))[""]
 
 
 def trained(folder: Path, count: int) -> dict[str, Any]:
     with joined("cpu", None) as (team, _):
         network = small("group", dropout=0.0).double()
+        network.spare = nn.Linear(2, 2).double()  # gets no gradient
         steps = -(-count // BATCH)
+        own = folder / str(team.size)
+        own.mkdir(exist_ok=True)
         loop = loop_of(
-            network, doubled(pictures(count)), kept_at(folder, seconds=1e6), epochs=-(-STEPS // steps),
+            network, doubled(pictures(count)), kept_at(own, seconds=1e6), epochs=-(-STEPS // steps),
             batch_size=BATCH // team.size, schedule="cosine", clip=1.0, ema=0.9, team=team,
         )  # fmt: skip
         loop.judge = judge
+        # Where there are several processes each also takes its part in pieces.
+        loop.stepper.micro = 2 if team.size > 1 and count == 21 else 0
         average = loop.run()
     rows = [(row.loss, row.top1, row.lr, row.samples) for row in loop.rows]
     return {"network": network.state_dict(), "average": average.state_dict(), "rows": rows}
@@ -114,10 +120,11 @@ def main(folder: Path) -> None:
     torch.set_num_threads(1)
     here = launched()
     for name, spoil in ENDS.items() if here.size > 1 else ():
-        next(distributed._started)  # so that no two meet under one name
         place = folder / name
         place.mkdir(exist_ok=True)
         in_child(lambda: torch.save(ended(place, spoil), place / f"{here.rank}.pt"))  # noqa: B023
+        # No two may meet under one name, and this process does not see that the child took one.
+        next(distributed._started)
     found: dict[str, Any] = {f"trained {count}": trained(folder, count) for count in LAST}
     if here.size > 1:
         found["unweighted"] = unweighted(folder, 23)

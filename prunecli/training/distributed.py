@@ -21,10 +21,10 @@ from torch import distributed, nn
 from torch.distributed.rendezvous import rendezvous
 from torch.nn.parallel import DistributedDataParallel
 
-from prunecli.errors import ImpossibleError, PruneError, UsageError
+from prunecli.errors import ImpossibleError, PruneError, UsageError, first_line
 from prunecli.report.text import plural
 from prunecli.subjects import choose_device
-from prunecli.training.launched import Launched, ToldElsewhereError, launched
+from prunecli.training.launched import Launched, ToldElsewhereError, launched, said_once
 
 T = TypeVar("T")
 
@@ -157,14 +157,13 @@ def device_of(name: str, here: Launched) -> torch.device:
 @contextmanager
 def joined(device_name: str, state: Path | None) -> Iterator[tuple[Team, torch.device]]:
     """The processes that torchrun started, together; alone where it did not. ``state`` is what a run that
-    ends before its time goes on from.
+    ends before its time goes on from. After an error SIGTERM is ignored: the process has to say why it ends.
     """
     here = launched()
     if here.size == 1:
         yield ALONE, choose_device(device_name)
         return
-    store, _, _ = next(rendezvous("env://", timeout=PATIENCE))
-    store = distributed.PrefixStore(f"prunecli/{next(_started)}", store)  # type: ignore[attr-defined]
+    store = _meeting(here)
     before = _stoppable()
     try:
         device = device_of(device_name, here)
@@ -181,6 +180,20 @@ def joined(device_name: str, state: Path | None) -> Iterator[tuple[Team, torch.d
         raise
     distributed.destroy_process_group()
     _signals(before)
+
+
+def _meeting(here: Launched) -> Any:
+    """Where processes find each other. Under a name of its own, since one process may train twice."""
+    try:
+        store, _, _ = next(rendezvous("env://", timeout=PATIENCE))
+    except (RuntimeError, ValueError) as error:
+        raise said_once(
+            ImpossibleError(
+                f"the {here.size} processes did not find each other: {first_line(error)}",
+                "torchrun --nproc-per-node N -m prunecli finetune ...; unset RANK WORLD_SIZE for one",
+            )
+        ) from error
+    return distributed.PrefixStore(f"prunecli/{next(_started)}", store)  # type: ignore[attr-defined]
 
 
 def _start(store: Any, here: Launched, device: torch.device) -> None:
