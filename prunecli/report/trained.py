@@ -6,25 +6,11 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any, Literal
 
+from prunecli.report.epochs import EpochRow
 from prunecli.report.figures import DataFacts, Quality
 from prunecli.report.model import Input, NetworkFacts, Output, Proof, Scalar, Source, document
 
-
-@dataclass(frozen=True, slots=True)
-class EpochRow:
-    """One epoch, counted from 1. ``loss`` is what was made small, per sample, and ``top1`` the accuracy, both
-    while training (augmented, in train mode, weights changing); ``quality`` that on the validation data
-    afterwards, of the averaged weights where there are such. ``lr`` is the learning rate of its last step,
-    ``seconds`` what training took without the validation, and ``samples`` how many it saw.
-    """
-
-    epoch: int
-    loss: float
-    top1: float | None
-    lr: float
-    seconds: float
-    samples: int
-    quality: Quality | None = None
+__all__ = ["EpochRow", "Finetuning"]
 
 
 @dataclass(frozen=True)
