@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from prunecli.cli import names, options, output, settings
+from prunecli.cli.kept import Kept
 from prunecli.cli.options import (
     DATA,
     OUTPUT,
@@ -19,12 +20,15 @@ from prunecli.cli.options import (
     Checkpoint,
     Data,
     Device,
+    EvalData,
     Force,
     Input,
     Json,
     Network,
     Quiet,
+    Resume,
     SampleCount,
+    SaveMinutes,
     Seed,
     Threads,
     Transform,
@@ -45,14 +49,7 @@ LOSS = "What is made small"
 def finetune(
     ckpt: Checkpoint,
     data: Data = None,
-    eval_data: Annotated[
-        str | None,
-        typer.Option(
-            metavar="SPEC",
-            rich_help_panel=DATA,
-            help="What accuracy is measured on after every epoch. Default: the test part of --data, if any.",
-        ),
-    ] = None,
+    eval_data: EvalData = None,
     samples: SampleCount = None,
     transform: Transform = None,
     augment: Annotated[
@@ -185,18 +182,8 @@ def finetune(
     force: Force = False,
     json: Json = False,
     quiet: Quiet = False,
-    resume: Annotated[
-        bool,
-        typer.Option("--resume", rich_help_panel=RUNNING, help="Go on where the same command was stopped."),
-    ] = False,
-    save_minutes: Annotated[
-        float,
-        typer.Option(
-            metavar="N",
-            rich_help_panel=RUNNING,
-            help="How often the state is written within an epoch; after each it is anyway.",
-        ),
-    ] = 10.0,
+    resume: Resume = False,
+    save_minutes: SaveMinutes = 10.0,
     amp: Annotated[
         str, typer.Option(metavar="NAME", rich_help_panel=RUNNING, help=f"Mixed precision: {', '.join(AMP)}.")
     ] = "none",
@@ -265,16 +252,8 @@ class _Request:
     force: bool
 
     @property
-    def state(self) -> Path:
-        return self._beside(".state.pt")
-
-    @property
-    def metrics(self) -> Path:
-        return self._beside(".metrics.jsonl")
-
-    def _beside(self, ending: str) -> Path:
-        place = self.files.output
-        return place.with_name(f"{place.name.removesuffix('.safetensors')}{ending}")
+    def kept(self) -> Kept:
+        return Kept(self.files.output)
 
     def check(self, writes: bool) -> None:
         """Raise a ``PruneError`` for the first thing wrong: the command line first, the files after; those
@@ -313,16 +292,7 @@ class _Request:
 
     def _check_files(self) -> None:
         self.files.check(self.force, dry_run=False)
-        resume = self.running["resume"]
-        if resume and not self.state.exists():
-            raise UsageError(f"there is no state to resume from: {self.state}", "leave --resume out")
-        if self.state.exists() and not resume and not self.force:
-            raise UsageError(
-                f"{self.state} is the state of a run that was stopped",
-                "--resume goes on with it, --force starts anew",
-            )
-        if not resume:
-            options.require_writable(self.metrics, self.force)
+        self.kept.check(self.running["resume"], self.force)
 
 
 def _execute(request: _Request, quiet: bool, writes: bool) -> Finetuning:
@@ -338,8 +308,8 @@ def _execute(request: _Request, quiet: bool, writes: bool) -> Finetuning:
 
         result = prunecli.finetune(
             files.checkpoint, **request.data, against=request.against, arch=of.arch, arch_args=of.arguments,
-            inputs=of.inputs, unsafe_load=of.unsafe_load, **request.running, state=request.state,
-            metrics=request.metrics, progress=progress, on_epoch=told, **request.settings,
+            inputs=of.inputs, unsafe_load=of.unsafe_load, **request.running, state=request.kept.state,
+            metrics=request.kept.metrics, progress=progress, on_epoch=told, **request.settings,
         )  # fmt: skip
         done = result.save(files.output, force=request.force)
     done = replace(done, command=("prune", *sys.argv[1:]))

@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
+from typing import Any
+
 from rich.console import RenderableType
 from rich.text import Text
 
@@ -39,7 +42,7 @@ def finetuning(found: Finetuning) -> tuple[RenderableType, ...]:
         pairs(_facts(found)),
         *((Text(), quality(known)) if known else ()),
         Text(),
-        _epochs(found.epochs),
+        epochs(found.epochs),
     )
 
 
@@ -52,12 +55,8 @@ def _facts(found: Finetuning) -> list[tuple[str, str]]:
         facts.append(("measured on", f"{judged.origin}, {plural(judged.samples, 'sample')}"))
     if found.against:
         facts.append(("learned from", found.against.name))
-    chosen = found.settings
-    batches = f"{chosen['batch_size']}" + (f" in {found.processes} processes" if found.processes > 1 else "")
-    facts.append(
-        ("settings", f"{chosen['optimizer']}, learning rate {chosen['lr']:g}, {chosen['schedule']}, "
-         f"weight decay {chosen['weight_decay']:g}, batches of {batches}")
-    )  # fmt: skip
+    together = f" in {found.processes} processes" if found.processes > 1 else ""
+    facts.append(("settings", settings(found.settings) + together))
     if found.best is not None:
         facts.append(("weights of", f"epoch {found.best}"))
     if found.output:
@@ -66,7 +65,16 @@ def _facts(found: Finetuning) -> list[tuple[str, str]]:
     return facts
 
 
-def _epochs(rows: tuple[EpochRow, ...]) -> RenderableType:
+def settings(chosen: Mapping[str, Any]) -> str:
+    """The ones that matter most, in one line."""
+    return (
+        f"{chosen['optimizer']}, learning rate {chosen['lr']:g}, {chosen['schedule']}, "
+        f"weight decay {chosen['weight_decay']:g}, batches of {chosen['batch_size']}"
+    )
+
+
+def epochs(rows: tuple[EpochRow, ...]) -> RenderableType:
+    """The last of them, one per line."""
     table = grid(">epoch", ">learning rate", ">loss", ">top-1 in training", ">top-1", ">loss there", ">time")
     if len(rows) > MOST_EPOCHS:
         table.add_row(f"... {len(rows) - MOST_EPOCHS} more")

@@ -51,9 +51,7 @@ def tuned(
         networks = {name: one.working(device, False) for name, one in trainees.items()}
         quality = stage.compared({"dense": teacher, **networks}, teacher)
     network = trainee.working(device, course.settings.channels_last)
-    keeping = course.kept.keeping(
-        _identity(dense, recipe) | stage.identity(course.transform, "--finetune-arg ")
-    )
+    identity = _identity(dense, recipe) | stage.identity(course.transform, "--finetune-arg ")
     found = stage.trained(network, teacher, course.kept.keeping(identity))
     with clock.stage("evaluate"):
         quality |= stage.compared({FINETUNED: found.network}, teacher)
