@@ -33,6 +33,7 @@ class Course:
             return
         if data is None:
             raise UsageError("--finetune-epochs needs data", "--data SPEC, like --data imagefolder:DIR")
+        options.require_from("--finetune-epochs", self.epochs, 1)
         settings = parse_settings(self.arguments, FINETUNE_ARG)
         for name, other in (("epochs", "--finetune-epochs"), ("seed", "--seed")):
             if name in settings:
