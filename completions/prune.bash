@@ -37,13 +37,16 @@ _prune() {
         --steps) return ;;
         --repair) COMPREPLY=($(compgen -W 'lstsq bn none' -- "$current")); return ;;
         --repair-seconds) return ;;
+        --finetune-epochs) return ;;
+        --finetune-arg) return ;;
+        --eval-data) compopt -o nospace 2>/dev/null; COMPREPLY=($(compgen -W 'digits imagefolder: torchvision: npz: safetensors: noise' -- "$current")); return ;;
         --heads) return ;;
         --ratio-for) return ;;
         --round-to-for) return ;;
         -o|--output) compopt -o filenames 2>/dev/null; COMPREPLY=($(compgen -f -- "$current")); return ;;
         --plan) compopt -o filenames 2>/dev/null; COMPREPLY=($(compgen -f -- "$current")); return ;;
         --tolerance) return ;;
-        --eval-data) compopt -o nospace 2>/dev/null; COMPREPLY=($(compgen -W 'digits imagefolder: torchvision: npz: safetensors: noise' -- "$current")); return ;;
+        --save-minutes) return ;;
         --augment) COMPREPLY=($(compgen -W 'none flip crop imagenet' -- "$current")); return ;;
         --epochs) return ;;
         --batch-size) return ;;
@@ -60,7 +63,6 @@ _prune() {
         --label-smoothing) return ;;
         --distill) return ;;
         --distill-temperature) return ;;
-        --save-minutes) return ;;
         --amp) COMPREPLY=($(compgen -W 'none bf16 fp16' -- "$current")); return ;;
         --sparsify) COMPREPLY=($(compgen -W 'bn-scale greg-1 greg-2 group-lasso group-norm growing-reg' -- "$current")); return ;;
         --sparsify-arg) return ;;
@@ -70,7 +72,7 @@ _prune() {
         inspect) words='--groups --arch --arch-arg --input --unsafe-load --json -h --help' ;;
         explain) words='--arch --arch-arg --input --unsafe-load --json -q --quiet -h --help' ;;
         score) words='--criterion --reduce --normalize --loss --temperature --against --correlate --data --samples --transform --memory --only --ignore --arch --arch-arg --input --unsafe-load --report --force --json -q --quiet --device --seed --threads -h --help' ;;
-        run) words='--speedup --flops --params --ratio --criterion --scheme --protect --max-ratio --round-to --steps --reduce --normalize --loss --temperature --repair --data --samples --transform --memory --repair-seconds --heads --only --ignore --ratio-for --round-to-for --arch --arch-arg --input --unsafe-load -o --output --report --force --json -q --quiet --dry-run --plan --tolerance --device --seed --threads -h --help' ;;
+        run) words='--speedup --flops --params --ratio --criterion --scheme --protect --max-ratio --round-to --steps --reduce --normalize --loss --temperature --repair --data --samples --transform --memory --repair-seconds --finetune-epochs --finetune-arg --eval-data --heads --only --ignore --ratio-for --round-to-for --arch --arch-arg --input --unsafe-load -o --output --report --force --json -q --quiet --dry-run --plan --tolerance --resume --save-minutes --device --seed --threads -h --help' ;;
         finetune) words='--data --eval-data --samples --transform --augment --epochs --batch-size --optimizer --lr --momentum --weight-decay --schedule --milestones --warmup --clip --ema --patience --recalibrate --loss --label-smoothing --against --distill --distill-temperature --arch --arch-arg --input --unsafe-load -o --output --report --force --json -q --quiet --resume --save-minutes --amp --channels-last --device --seed --threads -h --help' ;;
         sparsify) words='--sparsify --sparsify-arg --speedup --flops --params --ratio --scheme --protect --only --ignore --data --eval-data --samples --transform --augment --epochs --batch-size --optimizer --lr --momentum --weight-decay --schedule --milestones --warmup --clip --ema --patience --recalibrate --loss --label-smoothing --against --distill --distill-temperature --arch --arch-arg --input --unsafe-load -o --output --report --force --json -q --quiet --resume --save-minutes --amp --channels-last --device --seed --threads -h --help' ;;
         verify) words='--against --arch --unsafe-load --json -q --quiet -h --help' ;;

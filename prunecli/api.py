@@ -24,11 +24,14 @@ from prunecli.plan import Plan
 from prunecli.proofs import pruned
 from prunecli.pruning import Pruning, Result, freed_by, planned, traced_for
 from prunecli.repairing import Mend
+from prunecli.report.epochs import EpochRow
 from prunecli.report.model import Inspection
 from prunecli.report.rows import group_rows, layer_rows, pinned_rows
 from prunecli.selection import Asked, Choice, Limits, Target, choose
+from prunecli.stages import Course
 from prunecli.subjects import choose_device, open_dense, require_prunable
 from prunecli.threads import limited
+from prunecli.training.kept import SAVE_SECONDS, Kept
 
 __all__ = ["Result", "inspect", "prune", "verify"]
 
@@ -70,6 +73,14 @@ def prune(
     threads: int | None = None,
     tolerance: float = 0.005,
     plan: Plan | None = None,
+    finetune_epochs: int | None = None,
+    finetune_args: Mapping[str, Any] | None = None,
+    eval_data: str | Samples | None = None,
+    state: str | Path | None = None,
+    resume: bool = False,
+    save_seconds: float = SAVE_SECONDS,
+    metrics: str | Path | None = None,
+    on_epoch: Callable[[EpochRow], None] | None = None,
     progress: Callable[[str], None] | None = None,
     unsafe_load: bool = False,
 ) -> Result:
@@ -81,13 +92,27 @@ def prune(
     ``only`` and ``ignore`` are globs, ``round_to_for`` maps globs to multiples. ``inputs`` as ``--input``
     takes them; ``example_inputs`` a tensor, a tuple, or a mapping by argument name, of tensors or of lists
     and dicts of them. ``unsafe_load`` lets a pickle run code in another process, where reading it safely is
-    refused. Raises ``UsageError``, ``InputError``, and ``ImpossibleError`` where the target is out
-    of reach or a proof fails.
+    refused.
+
+    ``finetune_epochs`` trains what was cut and repaired on all of ``data``, learning from the dense network
+    too; ``finetune_args`` are other settings of :func:`prunecli.finetune` (``lr``, ``distill``, ...) and
+    ``samples``, and ``eval_data``, ``state``, ``resume``, ``save_seconds``, ``metrics`` and ``on_epoch`` are
+    as there. Raises ``UsageError``, ``InputError``, ``ImpossibleError`` where the target is out of reach, a
+    proof fails or training diverges, and ``OutputError`` where the state cannot be written.
     """
     singled = Asked(heads, tuple(only), tuple(ignore), dict(ratio_for or {}), dict(round_to_for or {}))
     asked = _target(speedup, flops, params, ratio, plan, singled)
     calibration = Calibration(data, samples, transform, seed)
-    mend = _mend(repair, calibration, memory, repair_seconds)
+    course = None
+    if finetune_epochs is not None:
+        kept = Kept.of(state, resume, save_seconds, metrics)
+        course = Course.of(
+            finetune_epochs, finetune_args or {}, data=data, seed=seed, eval_data=eval_data,
+            transform=transform, kept=kept, on_epoch=on_epoch,
+        )  # fmt: skip
+    elif finetune_args or eval_data is not None or resume:
+        raise UsageError("nothing is trained here", "finetune_epochs=10")
+    mend = _mend(repair, calibration, memory, repair_seconds, measured=course is None)
     if not 0 <= seed < 2**32:
         raise UsageError(f"--seed {seed} is not between 0 and {2**32 - 1}", "--seed 0")
     limits = Limits(protect, max_ratio, round_to)
@@ -131,12 +156,14 @@ def prune(
             otherwise = "groups" if plan is None else "plan"
             trace = traced_for(singled) if plan is None else lambda dense: traced(dense, freed_by(plan))
             run = Pruning(
-                dense, trace, select, asked, otherwise, tolerance, options, clock, target_device, mend
+                dense, trace, select, asked, otherwise, tolerance, options, clock, target_device, mend, course
             )  # fmt: skip
             return run.result()
 
 
-def _mend(repair: str, calibration: Calibration, memory: int, seconds: float | None) -> Mend | None:
+def _mend(
+    repair: str, calibration: Calibration, memory: int, seconds: float | None, measured: bool
+) -> Mend | None:
     """What ``repair`` and the options of its data ask for. Raises ``UsageError``."""
     if repair not in ("lstsq", "bn", "none"):
         raise unknown_name("repair", repair, ("lstsq", "bn", "none"))
@@ -148,7 +175,7 @@ def _mend(repair: str, calibration: Calibration, memory: int, seconds: float | N
         raise UsageError(f"--samples {calibration.samples} is out of range", "at least 1")
     if repair == "none":
         return None
-    return Mend("bn" if repair == "bn" else "lstsq", calibration, memory, seconds)
+    return Mend("bn" if repair == "bn" else "lstsq", calibration, memory, seconds, measured)
 
 
 def _data_options(calibration: Calibration, mend: Mend | None, criterion: Criterion) -> dict[str, Any]:

@@ -4,49 +4,33 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
-from hashlib import sha256
 from pathlib import Path
 from time import perf_counter
-from typing import Any, Protocol
+from typing import Any
 
 import torch
 from torch import nn
 
 from prunecli import __version__
-from prunecli.assembly import evaluating, working_copy
-from prunecli.checkpoint.digests import tensor_digests
 from prunecli.checkpoint.locating import bytes_of
 from prunecli.checkpoint.recipe import Recipe
-from prunecli.checkpoint.specs import InputSpec, Scalar
+from prunecli.checkpoint.specs import Scalar
 from prunecli.clock import Clock
 from prunecli.configuring import fitted
-from prunecli.data import Samples, open_data
-from prunecli.data.specs import is_divided, shown
-from prunecli.errors import InputError, UsageError, first_line
+from prunecli.data import Samples
 from prunecli.opening import Naming, Subject, open_against
-from prunecli.proofs import FORWARD_ERRORS
-from prunecli.quality import measure
-from prunecli.report.figures import DataFacts, Quality
 from prunecli.report.model import Output
-from prunecli.report.trained import EpochRow, Finetuning, Sparsity
+from prunecli.report.trained import EpochRow, Finetuning
 from prunecli.saving import Saving, stored
-from prunecli.subjects import choose_device, require_prunable
+from prunecli.subjects import require_prunable
 from prunecli.threads import limited
-from prunecli.training.deck import Deck
-from prunecli.training.hooks import Regularizer
-from prunecli.training.loop import SAVE_SECONDS, Keeping, Loop
-from prunecli.training.norms import recalibrated
-from prunecli.training.objective import objective
-from prunecli.training.optimizing import average_of, optimizer_for, scaler_for, schedule_for
-from prunecli.training.order import steps_per_epoch
+from prunecli.training.data import TrainingData
+from prunecli.training.distributed import joined
+from prunecli.training.kept import SAVE_SECONDS, Keeping, Kept
 from prunecli.training.settings import Settings
+from prunecli.training.stage import Stage, Trained
 from prunecli.training.state import remove_state
-from prunecli.training.step import Stepper
-from prunecli.training.subject import CHANGED_BY, Trainee, open_trainee, recipe_after
-
-_THIS = "the network"
-_BATCH = 64
-"""Samples that go through the network at once where it is measured."""
+from prunecli.training.subject import CHANGED_BY, Trainee, digest_of, open_trainee, recipe_after
 
 
 @dataclass(frozen=True)
@@ -58,6 +42,7 @@ class Finetuned:
     _trainee: Trainee = field(repr=False)
     _recipe: Recipe = field(repr=False)
     _state: Path | None = field(repr=False, default=None)
+    _writes: bool = field(repr=False, default=True)
 
     def save(self, path: str | Path, *, force: bool = False) -> Finetuning:
         """Write the network as one safetensors file (a model directory, if it came as one) that
@@ -65,8 +50,11 @@ class Finetuned:
 
         It is reloaded in a fresh process and its outputs compared before it takes its place. Raises
         ``UsageError`` if ``path`` exists without ``force``, ``ImpossibleError`` if the reloaded network
-        differs, ``OutputError`` if it cannot be written.
+        differs, ``OutputError`` if it cannot be written. Of several processes that trained together the first
+        writes; in the others this does nothing.
         """
+        if not self._writes:
+            return self.report
         began = perf_counter()
         dense = self._trainee.dense
         written = None
@@ -117,218 +105,81 @@ def finetune(
     ``state`` is the file that holds the run after every epoch and every ``save_seconds``; with ``resume`` it
     goes on from there. ``metrics`` gets one line of JSON per epoch. Raises ``UsageError``, ``InputError``,
     ``ImpossibleError`` where training diverges, and ``OutputError`` where the state cannot be written.
+
+    Processes that torchrun started train together, ``batch_size`` samples each; the first of them writes and
+    tells. ``ToldElsewhereError`` is raised in those that end because another did.
     """
     chosen = Settings.of(settings)
-    where = choose_device(device)
-    clock = Clock(progress)
-    if resume and state is None:
-        raise UsageError("resume needs the state of the run", "state=FILE")
-    with limited(threads):
+    kept = Kept.of(state, resume, save_seconds, metrics)
+    with limited(threads), joined(device, kept.state) as (team, where):
+        clock = Clock(progress if team.leads else None)
         with clock.stage("read"):
             naming = Naming(example_inputs, arch, arch_args, inputs, unsafe_load)
             trainee = open_trainee(model_or_path, naming)
             require_prunable(trainee.dense)
             teacher = None if against is None else open_against(against, naming, trainee.subject)
         with clock.stage("data"):
-            found = Data.opened(data, eval_data, trainee.specs, samples, transform, chosen.seed)
-        run = Run(trainee, teacher, found, chosen, where, clock, progress, on_epoch)
-        keeping = None
-        if state is not None:
-            kept = None if metrics is None else Path(metrics)
-            keeping = Keeping(Path(state), run.identity(transform), resume, save_seconds, kept)
-        return run.finetuned(keeping)
-
-
-class Stage(Protocol):
-    """Another training than finetuning, by the same loop. ``name`` is what the recipe calls it."""
-
-    @property
-    def name(self) -> str: ...
-
-    @property
-    def identity(self) -> Mapping[str, Any]:
-        """What must be the same for a run to be the same, by option."""
-
-    def begin(self, network: nn.Module, steps: int) -> Regularizer:
-        """What takes part in the ``steps`` in which ``network`` is trained."""
-
-    def told(self) -> tuple[Sparsity, Sequence[str]]:
-        """At the end: the part of the report, and notes."""
-
-
-@dataclass(frozen=True)
-class Data:
-    """``judged``: what figures are taken on."""
-
-    trained: Samples
-    judged: Samples | None
-    notes: tuple[str, ...] = ()
-
-    @staticmethod
-    def opened(
-        data: str | Samples,
-        eval_data: str | Samples | None,
-        specs: tuple[InputSpec, ...],
-        samples: int | None,
-        transform: str | None,
-        seed: int,
-    ) -> Data:
-        def read(given: str | Samples, part: Any, count: int | None) -> Samples:
-            if isinstance(given, Samples):
-                return given
-            return open_data(given, specs, samples=count, seed=seed, transform=transform, part=part)
-
-        trained = read(data, "train", samples)
-        if eval_data is None and isinstance(data, str) and is_divided(data):
-            eval_data = data
-        if eval_data is None:
-            note = "no figures but those of training: the data has no test part (--eval-data SPEC)"
-            return Data(trained, None, (note,))
-        return Data(trained, read(eval_data, "test", None))
+            found = TrainingData.opened(data, eval_data, trainee.specs, samples, transform, chosen.seed)
+        run = Run(trainee, teacher, Stage(found, chosen, where, clock, on_epoch, team))
+        return run.finetuned(kept.keeping(run.identity(transform)))
 
 
 @dataclass
 class Run:
-    """One run: set up, trained, measured, told."""
+    """One run of a training command: measured, trained, measured again, told."""
 
     trainee: Trainee
     teacher: Subject | None
-    data: Data
-    settings: Settings
-    device: torch.device
-    clock: Clock
-    progress: Callable[[str], None] | None
-    on_epoch: Callable[[EpochRow], None] | None
-    stage: Stage | None = None
+    stage: Stage
 
     def identity(self, transform: str | None) -> dict[str, Any]:
         """All that must be the same for the same weights to come out, but for the machine."""
         source, other = self.trainee.dense.source, self.teacher
-        named = {name: _told(value) for name, value in self.settings.to_json().items()}
         return {
-            "the checkpoint": _digest(self.trainee.module) if source is None else source.digest,
-            "--data": f"{shown(self.data.trained.origin)}, {len(self.data.trained)} samples",
-            "--transform": transform,
-            "--against": None if other is None else _digest(other.network.module),
-            **{f"--{name.replace('_', '-')}": value for name, value in named.items()},
-            **({} if self.stage is None else self.stage.identity),
+            "the checkpoint": digest_of(self.trainee.module) if source is None else source.digest,
+            "--against": None if other is None else digest_of(other.network.module),
+            **self.stage.identity(transform),
         }
 
     def finetuned(self, keeping: Keeping | None) -> Finetuned:
-        network = self.trainee.working(self.device, self.settings.channels_last)
-        teacher = None if self.teacher is None else working_copy(self.teacher.network.module, self.device)
-        if teacher is not None and self.trainee.is_half:
-            teacher = teacher.float()
-        deck = Deck(self.data.trained)
-        with self.clock.stage("evaluate"):
-            example, count = self._example(network, deck)
-            before, dense = self._figures(network), None if teacher is None else self._figures(teacher)
-        aim = objective(self.settings, example, count, self.data.trained.labelled, teacher)
-        loop = Loop(
-            self._stepper(network, aim, deck), deck, self._figures, keeping, self.progress, self.on_epoch
-        )
-        with self.clock.stage("train"):
-            trained = loop.run()
-        notes = [*self._notes(), *loop.stepper.notes]
-        if self.settings.recalibrate:
-            with self.clock.stage("recalibrate"):
-                notes.append(recalibrated(trained, self.data.trained, self.device))
-        return self._result(trained, loop, before, dense, notes, keeping)
-
-    def _example(self, network: nn.Module, deck: Deck) -> tuple[Any, int]:
-        """What the network gives on its first samples."""
-        batch = deck.take(torch.arange(min(2, len(deck))))
-        moved = batch.inputs.map(lambda tensor: tensor.to(self.device))
-        try:
-            with evaluating(network), torch.no_grad():
-                return moved.run(network), len(batch)
-        except FORWARD_ERRORS as error:
-            raise InputError(
-                f"the network does not run on {len(batch)} of the samples: {first_line(error)}",
-                "data of another shape, or another --input",
-            ) from error
-
-    def _stepper(self, network: nn.Module, aim: Any, deck: Deck) -> Stepper:
-        settings = self.settings
-        optimizer = optimizer_for(network, settings)
-        steps = steps_per_epoch(len(deck), settings.batch_size)
-        regularizer = None if self.stage is None else self.stage.begin(network, steps * settings.epochs)
-        return Stepper(
-            network, aim, settings, self.device, optimizer, schedule_for(optimizer, settings, steps),
-            scaler_for(self.device, settings), average_of(network, settings), regularizer,
-        )  # fmt: skip
-
-    def _figures(self, network: nn.Module) -> Quality | None:
-        if self.data.judged is None:
-            return None
-        found = measure({_THIS: network}, self.data.judged, batch_size=_BATCH)[_THIS]
-        return None if found.is_empty else found
-
-    def _notes(self) -> list[str]:
-        judged = () if self.data.judged is None else self.data.judged.notes
-        return [*self.data.notes, *self.data.trained.notes, *judged, *self.trainee.notes]
-
-    def _result(
-        self, trained: nn.Module, loop: Loop, before: Quality | None, dense: Quality | None,
-        notes: list[str], keeping: Keeping | None,
-    ) -> Finetuned:  # fmt: skip
-        with self.clock.stage("evaluate"):
-            after = self._figures(trained)
-        model = self.trainee.finished(trained)
-        sparsity, told = (None, ()) if self.stage is None else self.stage.told()
+        stage = self.stage
+        network = self.trainee.working(stage.device, stage.settings.channels_last)
+        network = stage.team.synchronised(network, stage.device)
+        teacher = None
+        if self.teacher is not None:
+            teacher = self.trainee.beside(self.teacher.network.module, stage.device)
+        with stage.clock.stage("evaluate"):
+            before, dense = stage.figures(network), None if teacher is None else stage.figures(teacher)
+        found = stage.trained(network, teacher, keeping)
+        with stage.clock.stage("evaluate"):
+            after = stage.figures(found.network)
+        model = self.trainee.finished(found.network)
+        name = CHANGED_BY if stage.sparsifier is None else stage.sparsifier.name
         tensors = stored(model, self.trainee.dense)
-        recipe = recipe_after(self.trainee, tensors, self._options(), self._name)
-        origin = shown(self.data.trained.origin)
-        judged = self.data.judged
-        report = Finetuning(
+        recipe = recipe_after(self.trainee, tensors, stage.options(name), name)
+        report = replace(self._report(found, recipe), before=before, after=after, dense=dense)
+        place = None if keeping is None else keeping.path
+        return Finetuned(model, report, self.trainee, recipe, place, stage.team.leads)
+
+    def _report(self, found: Trained, recipe: Recipe) -> Finetuning:
+        stage, dense = self.stage, self.trainee.dense
+        return Finetuning(
             version=__version__,
             command=(),
-            checkpoint=self.trainee.dense.source,
-            network=self.trainee.dense.facts,
-            inputs=self.trainee.dense.report_inputs,
-            settings={k: tuple(v) if isinstance(v, list) else v for k, v in self._settings().items()},
-            data=DataFacts(origin, len(self.data.trained), self.data.trained.labelled),
-            validation=None if judged is None else _facts(judged),
+            checkpoint=dense.source,
+            network=dense.facts,
+            inputs=dense.report_inputs,
+            settings=stage.told_settings(),
+            data=stage.data.facts,
+            validation=stage.data.judged_facts,
             against=None if self.teacher is None else self.teacher.network.source,
-            device=str(self.device),
+            device=str(stage.device),
             threads=torch.get_num_threads(),
-            epochs=tuple(loop.rows),
-            before=before,
-            after=after,
-            dense=dense,
-            best=loop.best,
+            processes=stage.team.size,
+            epochs=found.rows,
+            best=found.best,
             changed_by=recipe.changed_by,
-            timings=dict(self.clock.seconds),
-            notes=tuple(dict.fromkeys((*notes, *told))),
-            sparsity=sparsity,
+            timings=dict(stage.clock.seconds),
+            notes=tuple(dict.fromkeys((*stage.data.notes, *self.trainee.notes, *found.notes))),
+            sparsity=found.sparsity,
         )
-        return Finetuned(model, report, self.trainee, recipe, None if keeping is None else keeping.path)
-
-    def _settings(self) -> dict[str, Any]:
-        named = self.settings.to_json()
-        return named | {"loss": named["loss"] and shown(named["loss"])}
-
-    def _options(self) -> dict[str, Any]:
-        """What shaped the weights, for the recipe; no paths."""
-        own = {f"{self._name}.{name}": value for name, value in self._settings().items()}
-        machine = {"device": str(self.device), "threads": torch.get_num_threads()}
-        data = {"data": shown(self.data.trained.origin), "samples": len(self.data.trained)}
-        more = {} if self.stage is None else {k.lstrip("-"): v for k, v in self.stage.identity.items()}
-        return own | {f"{self._name}.{name}": value for name, value in (data | machine | more).items()}
-
-    @property
-    def _name(self) -> str:
-        return CHANGED_BY if self.stage is None else self.stage.name
-
-
-def _facts(samples: Samples) -> DataFacts:
-    return DataFacts(shown(samples.origin), len(samples), samples.labelled)
-
-
-def _told(value: Any) -> Any:
-    return ",".join(map(str, value)) if isinstance(value, list) else value
-
-
-def _digest(module: nn.Module) -> str:
-    found = tensor_digests({name: tensor.cpu() for name, tensor in module.state_dict().items()})
-    return sha256("".join(found.values()).encode()).hexdigest()

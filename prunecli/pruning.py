@@ -32,8 +32,10 @@ from prunecli.report.rows import group_rows, layer_rows, pinned_rows
 from prunecli.saving import Saving, stored
 from prunecli.selection import Asked, Choice, Target
 from prunecli.selection.singled import held_for_heads
+from prunecli.stages import Course, Tuned, tuned
 from prunecli.subjects import Dense
 from prunecli.surgery import cut
+from prunecli.training.state import remove_state
 
 _MOST_ATTEMPTS = 8
 """How often groups that fail a proof are frozen and the choice is made again."""
@@ -52,10 +54,11 @@ class Result:
     _dense: Dense = field(repr=False)
     _recipe: Recipe = field(repr=False)
     _written: Written | None = field(repr=False, default=None)
+    _state: Path | None = field(repr=False, default=None)
 
     def save(self, path: str | Path, *, force: bool = False) -> Report:
         """Write the network as one safetensors file (a model directory, if it came as one) that
-        :func:`prunecli.load` returns, and the report of it.
+        :func:`prunecli.load` returns, and the report of it. The state of a training is then removed.
 
         It is reloaded in a fresh process and its outputs compared before it takes its place. Raises
         ``UsageError`` if ``path`` exists without ``force``, ``ImpossibleError`` if the reloaded network
@@ -64,6 +67,8 @@ class Result:
         began = perf_counter()
         saving = Saving(self._dense, self.model, self._recipe, self._written, self.report.after.macs)
         digest = saving.write(Path(path), force)
+        if self._state is not None:
+            remove_state(self._state)
         timings = {**self.report.timings, "write and reload": perf_counter() - began}
         return replace(
             self.report,
@@ -128,6 +133,7 @@ class Pruning:
     clock: Clock
     device: torch.device
     repair: Mend | None = None
+    course: Course | None = None
 
     def result(self) -> Result:
         dense = self.dense
@@ -148,20 +154,36 @@ class Pruning:
             failed |= culprits
         _require_proved(proofs)
         after = {name: tensor.cpu() for name, tensor in choice.tensors.items()}
-        model = pruned(dense.module, space, after, choice.plan.keep)
+        as_cut = pruned(dense.module, space, after, choice.plan.keep)
         with self.clock.stage("count"):
-            after_count = counted(dense, model, choice.space)
-        as_cut = tensor_digests(stored(model, dense))
-        model, mended = self._mend(model, space, choice)
-        recipe = self._recipe(model, choice, space, as_cut, mended)
+            after_count = counted(dense, as_cut, choice.space)
+        model, mended = self._mend(as_cut, space, choice)
+        recipe = self._recipe(model, choice, space, tensor_digests(stored(as_cut, dense)), mended)
+        found = self._trained(as_cut, model, mended, recipe)
+        if found is not None:
+            model, recipe = found.model, found.recipe
         written = None
         if dense.directory is not None:
             with self.clock.stage("fit the configuration"):
                 specs = input_room.smaller(dense.specs, after_count.total)
                 written = fitted(dense.directory, model, recipe.patches, specs)
         report = self._report(model, choice, space, before, after_count, proofs, failed, mended)
+        if found is not None:
+            report = replace(
+                report, quality=found.quality, training=(found.stage,),
+                notes=tuple(dict.fromkeys((*report.notes, *found.notes))),
+            )  # fmt: skip
         whole = choice.space.resized(space.sizes)
-        return Result(model, report, choice.plan, whole, dense, recipe, written)
+        state = None if self.course is None else self.course.kept.state
+        return Result(model, report, choice.plan, whole, dense, recipe, written, state)
+
+    def _trained(
+        self, as_cut: nn.Module, model: nn.Module, mended: Mended | None, recipe: Recipe
+    ) -> Tuned | None:
+        if self.course is None:
+            return None
+        stages = {"cut": as_cut} | ({} if mended is None else {"repaired": model})
+        return tuned(self.course, self.dense, stages, recipe, self.device, self.clock)
 
     def _mend(self, model: nn.Module, space: Space, choice: Choice) -> tuple[nn.Module, Mended | None]:
         if self.repair is None or not choice.plan.keep:

@@ -16,19 +16,23 @@ from prunecli.clock import Clock
 from prunecli.coupling.space import Space
 from prunecli.data import Samples
 from prunecli.errors import InputError, UsageError
-from prunecli.finetuning import Data, Finetuned, Run
+from prunecli.finetuning import Finetuned, Run
 from prunecli.opening import Naming, open_against
 from prunecli.plan import Plan
 from prunecli.pruning import traced_for
 from prunecli.regularizers import Method, Penalty, Picked, Regularized, Units, find_regularizer
-from prunecli.report.trained import EpochRow, Finetuning, Sparsity
+from prunecli.report.epochs import EpochRow, Sparsity
+from prunecli.report.trained import Finetuning
 from prunecli.selection import Asked, Limits, Target, choose
 from prunecli.selection.singled import singled
-from prunecli.subjects import choose_device, require_prunable
+from prunecli.subjects import require_prunable
 from prunecli.threads import limited
+from prunecli.training.data import TrainingData
+from prunecli.training.distributed import joined
 from prunecli.training.hooks import Regularizer
-from prunecli.training.loop import SAVE_SECONDS, Keeping
+from prunecli.training.kept import SAVE_SECONDS, Kept
 from prunecli.training.settings import Settings
+from prunecli.training.stage import Stage
 from prunecli.training.subject import open_trainee
 
 SPARSIFY = "sparsify"
@@ -97,11 +101,10 @@ def sparsify(
     values = method.values(regularizer_args or {})
     target = _target(method, {"speedup": speedup, "flops": flops, "params": params, "ratio": ratio})
     chosen = Settings.of({"schedule": "constant", **settings})
-    where = choose_device(device)
-    if resume and state is None:
-        raise UsageError("resume needs the state of the run", "state=FILE")
-    asked, clock = Asked(only=tuple(only), ignore=tuple(ignore)), Clock(progress)
-    with limited(threads):
+    kept = Kept.of(state, resume, save_seconds, metrics)
+    asked = Asked(only=tuple(only), ignore=tuple(ignore))
+    with limited(threads), joined(device, kept.state) as (team, where):
+        clock = Clock(progress if team.leads else None)
         with clock.stage("read"):
             naming = Naming(example_inputs, arch, arch_args, inputs, unsafe_load)
             trainee = open_trainee(model_or_path, naming)
@@ -110,16 +113,12 @@ def sparsify(
         with clock.stage("trace"), evaluating(trainee.dense.module):
             space = traced_for(asked)(trainee.dense)
         with clock.stage("data"):
-            found = Data.opened(data, eval_data, trainee.specs, samples, transform, chosen.seed)
+            found = TrainingData.opened(data, eval_data, trainee.specs, samples, transform, chosen.seed)
         picking = _Picking(space, asked, target, scheme, Limits(protect), chosen.seed, where)
-        stage = _Sparsifying(method, values, frozenset(regularizer_args or {}), picking, chosen.decay)
-        run = Run(trainee, teacher, found, chosen, where, clock, progress, on_epoch, stage)
-        keeping = None
-        if state is not None:
-            kept = None if metrics is None else Path(metrics)
-            keeping = Keeping(Path(state), run.identity(transform), resume, save_seconds, kept)
-        trained = run.finetuned(keeping)
-    return Sparsified(trained.model, trained.report, stage.plan, trained)
+        part = _Sparsifying(method, values, frozenset(regularizer_args or {}), picking, chosen.decay)
+        run = Run(trainee, teacher, Stage(found, chosen, where, clock, on_epoch, team, part))
+        trained = run.finetuned(kept.keeping(run.identity(transform)))
+    return Sparsified(trained.model, trained.report, part.plan, trained)
 
 
 def _target(method: Method, given: Mapping[str, float | None]) -> Target | None:
@@ -164,7 +163,7 @@ class _Picking:
 
 @dataclass
 class _Sparsifying:
-    """The stage of a run that :class:`prunecli.finetuning.Run` trains with."""
+    """A :class:`prunecli.training.hooks.Sparsifier` by a registered method."""
 
     method: Method
     values: Mapping[str, float]

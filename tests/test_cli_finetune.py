@@ -161,6 +161,36 @@ def test_a_run_that_ends_badly_is_one_line(
     assert ran.err.startswith("error: ")
 
 
+@pytest.fixture
+def second(monkeypatch: pytest.MonkeyPatch) -> None:
+    """As torchrun starts the second of two processes."""
+    for name, value in (("RANK", "1"), ("WORLD_SIZE", "2"), ("LOCAL_RANK", "1"), ("LOCAL_WORLD_SIZE", "2")):
+        monkeypatch.setenv(name, value)
+
+
+def test_of_several_processes_the_first_alone_writes_and_tells(
+    path: Path, fake: Fake, capsys: pytest.CaptureFixture[str], second: None, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (path.parent / "m.finetuned.state.pt").write_bytes(b"written by the first meanwhile")
+    assert run_here(capsys, "finetune", path, "--data", "digits") == Ran(0, "", "")
+    assert len(fake.calls) == 1
+    assert not list(path.parent.glob("*.json"))
+    monkeypatch.setenv("RANK", "0")
+    monkeypatch.setenv("LOCAL_RANK", "0")
+    ran = run_here(capsys, "finetune", path, "--data", "digits")
+    assert ran.code == 2
+    assert "m.finetuned.state.pt is the state of a run that was stopped" in ran.err
+
+
+@pytest.mark.parametrize("wrong", ["--epochs 0", "--epochz 3", "--data digit", "--device gpu"])
+def test_of_several_processes_the_first_alone_says_what_is_wrong(
+    wrong: str, path: Path, fake: Fake, capsys: pytest.CaptureFixture[str], second: None
+) -> None:
+    ran = run_here(capsys, "finetune", path, "--data", "digits", *wrong.split())
+    assert (ran.out, ran.err, fake.calls) == ("", "", [])
+    assert ran.code != 0
+
+
 def test_the_whole_way(saved: Path, checkpoint: Path, tmp_path: Path) -> None:
     out = tmp_path / "tuned.safetensors"
     ran = run_fresh("finetune", saved, *TINY, "--against", checkpoint, "-o", out, "-q")

@@ -140,6 +140,9 @@ def test_a_stopped_run_goes_on_and_its_state_goes_away(
     assert state.exists()
     with pytest.raises(UsageError, match="the state is of another run: --lr was"):
         prunecli.finetune(checkpoint, **kept, resume=True, lr=0.5)
+    more = {**kept, "batch_size": 16}
+    with pytest.raises(UsageError, match="--batch-size times processes was 32, here it is 16"):
+        prunecli.finetune(checkpoint, **more, resume=True)
     found = prunecli.finetune(checkpoint, **kept, resume=True)
     assert same_tensors(found.model.state_dict(), prunecli.finetune(checkpoint, **QUICK).model.state_dict())
     found.save(tmp_path / "out.safetensors")

@@ -21,6 +21,7 @@ def test_figures_before_and_after_and_every_epoch() -> None:
     text = shown(example())
     assert "resnet50.pth -> small.finetuned.safetensors" in text
     assert "sgd, learning rate 0.01, multi-step, weight decay 0.0005, batches of 128" in text
+    assert "batches of 128 in 4 processes" in shown(replace(example(), processes=4))
     (top1,) = [line for line in text.splitlines() if line.startswith("top-1")]
     assert top1.split() == ["top-1", "99.44%", "10.00%", "75.00%"]
     assert "weights of" in text and "epoch 3" in text

@@ -22,7 +22,7 @@ from training_examples import equal, judge, kept_at, loop_of, pictures, small
 from prunecli.errors import ImpossibleError, OutputError, UsageError
 from prunecli.report.trained import EpochRow
 from prunecli.training import randomness
-from prunecli.training.loop import Keeping
+from prunecli.training.kept import Keeping
 from prunecli.training.order import epoch_order
 from prunecli.training.state import read_state
 

@@ -14,7 +14,9 @@ from prunecli.losses import Loss
 from prunecli.quality import measure
 from prunecli.report.figures import Quality
 from prunecli.training.deck import Deck
-from prunecli.training.loop import Keeping, Loop
+from prunecli.training.distributed import ALONE, Team
+from prunecli.training.kept import Keeping
+from prunecli.training.loop import Loop
 from prunecli.training.objective import Objective
 from prunecli.training.optimizing import average_of, optimizer_for, scaler_for, schedule_for
 from prunecli.training.order import steps_per_epoch
@@ -64,17 +66,20 @@ def loop_of(
     keeping: Keeping | None = None,
     objective: Objective | None = None,
     regularizer: Any = None,
+    team: Team = ALONE,
     **settings: Any,
 ) -> Loop:
     chosen = Settings.of({"epochs": 3, "batch_size": 5, "lr": 0.05, **settings})
     deck = Deck(samples or pictures())
     optimizer = optimizer_for(network, chosen)
-    schedule = schedule_for(optimizer, chosen, steps_per_epoch(len(deck), chosen.batch_size))
+    schedule = schedule_for(optimizer, chosen, steps_per_epoch(len(deck), chosen.batch_size * team.size))
     aim = objective or Objective(Loss("cross-entropy", smoothing=chosen.label_smoothing))
     stepper = Stepper(
         network, aim, chosen, CPU, optimizer, schedule, scaler_for(CPU, chosen), average_of(network, chosen),
-        regularizer,
+        regularizer, team=team,
     )  # fmt: skip
+    if team.size > 1:
+        stepper.unite(deck.take(torch.arange(2)))
     return Loop(stepper, deck, judge, keeping)
 
 

@@ -13,6 +13,7 @@ from types import TracebackType
 
 from prunecli.cli import early, output
 from prunecli.errors import PruneError
+from prunecli.training.launched import ToldElsewhereError, said_once
 
 INTERRUPTED = 130
 
@@ -31,6 +32,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
             if not debug and not sys.warnoptions:
                 warnings.simplefilter("ignore")
             return _invoke(list(sys.argv[1:] if arguments is None else arguments))
+    except ToldElsewhereError as error:
+        return error.exit_code
     except PruneError as error:
         if debug:
             traceback.print_exc()
@@ -50,7 +53,7 @@ def _invoke(arguments: list[str]) -> int:
     try:
         code = command().main(args=arguments, prog_name="prune", standalone_mode=False)
     except PARSER_ERROR as error:
-        raise as_usage_error(error) from error
+        raise said_once(as_usage_error(error)) from error
     if code == INTERRUPTED:
         raise KeyboardInterrupt
     return code if isinstance(code, int) else 0

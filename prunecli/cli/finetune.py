@@ -15,11 +15,14 @@ from prunecli.cli.options import (
     Checkpoint,
     Data,
     Device,
+    EvalData,
     Force,
     Input,
     Json,
     Quiet,
+    Resume,
     SampleCount,
+    SaveMinutes,
     Seed,
     Threads,
     Transform,
@@ -36,7 +39,6 @@ from prunecli.cli.training import (
     DistillTemperature,
     Ema,
     Epochs,
-    EvalData,
     LabelSmoothing,
     Loss,
     Lr,
@@ -46,12 +48,11 @@ from prunecli.cli.training import (
     Patience,
     Recalibrate,
     Reports,
-    Resume,
-    SaveMinutes,
     Schedule,
     Warmup,
     WeightDecay,
 )
+from prunecli.training.launched import launched
 
 
 # Long because Typer reads the options from the signature; everything after it is a few lines.
@@ -106,27 +107,36 @@ def finetune(
     seed: Seed = 0,
     threads: Threads = None,
 ) -> None:
-    """Train a checkpoint, dense or pruned, on data; a pruned one stays as small as it is."""
-    chosen = {
-        "epochs": epochs, "batch_size": batch_size, "optimizer": optimizer, "lr": lr, "momentum": momentum,
-        "weight_decay": weight_decay, "schedule": schedule, "milestones": training.epochs_in(milestones),
-        "warmup": warmup, "clip": clip, "ema": ema, "patience": patience, "recalibrate": recalibrate,
-        "loss": loss, "label_smoothing": label_smoothing, "distill": distill,
-        "distill_temperature": distill_temperature, "augment": augment, "amp": amp,
-        "channels_last": channels_last, "seed": seed,
-    }  # fmt: skip
-    request = training.Request(
-        files=settings.files(ckpt, out, report, arch, "finetuned"),
-        data={"data": data, "eval_data": eval_data, "samples": samples, "transform": transform},
-        settings=chosen,
-        against=against,
-        network=options.network(arch, arch_arg, input, unsafe_load),
-        running={"device": device, "threads": threads, "resume": resume, "save_seconds": 60 * save_minutes},
-        force=force,
-    )
-    options.require_one_format(json, quiet)
-    request.check()
+    """Train a checkpoint, dense or pruned, on data; a pruned one stays as small as it is.
+
+    On several GPUs or machines: torchrun --nproc-per-node N -m prunecli finetune ...
+    """
+    with training.once():
+        options.require_one_format(json, quiet)
+        chosen = {
+            "epochs": epochs, "batch_size": batch_size, "optimizer": optimizer, "lr": lr,
+            "momentum": momentum, "weight_decay": weight_decay, "schedule": schedule,
+            "milestones": training.epochs_in(milestones), "warmup": warmup, "clip": clip, "ema": ema,
+            "patience": patience, "recalibrate": recalibrate, "loss": loss,
+            "label_smoothing": label_smoothing, "distill": distill,
+            "distill_temperature": distill_temperature, "augment": augment, "amp": amp,
+            "channels_last": channels_last, "seed": seed,
+        }  # fmt: skip
+        request = training.Request(
+            files=settings.files(ckpt, out, report, arch, "finetuned"),
+            data={"data": data, "eval_data": eval_data, "samples": samples, "transform": transform},
+            settings=chosen,
+            against=against,
+            network=options.network(arch, arch_arg, input, unsafe_load),
+            running={
+                "device": device,
+                "threads": threads,
+                "resume": resume,
+                "save_seconds": 60 * save_minutes,
+            },
+            force=force,
+        )
+        request.check(launched().leads)
     import prunecli
 
-    _, done = training.execute(request, prunecli.finetune, quiet)
-    training.show(done, request.files.output, json, quiet)
+    training.carry_out(request, prunecli.finetune, settings.Printing(as_json=json, quiet=quiet, force=force))

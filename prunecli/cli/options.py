@@ -155,6 +155,26 @@ Device: TypeAlias = Annotated[
 Seed: TypeAlias = Annotated[
     int, typer.Option(metavar="N", rich_help_panel=RUNNING, help="Seed of all that is drawn.")
 ]
+EvalData: TypeAlias = Annotated[
+    str | None,
+    typer.Option(
+        metavar="SPEC",
+        rich_help_panel=DATA,
+        help="What accuracy is measured on after every epoch. Default: the test part of --data, if any.",
+    ),
+]
+Resume: TypeAlias = Annotated[
+    bool,
+    typer.Option("--resume", rich_help_panel=RUNNING, help="Go on where the same command was stopped."),
+]
+SaveMinutes: TypeAlias = Annotated[
+    float,
+    typer.Option(
+        metavar="N",
+        rich_help_panel=RUNNING,
+        help="How often the state is written within an epoch; after each it is anyway.",
+    ),
+]
 Json: TypeAlias = Annotated[
     bool, typer.Option("--json", rich_help_panel=OUTPUT, help="Print one JSON document instead of tables.")
 ]

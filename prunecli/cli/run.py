@@ -6,11 +6,12 @@ import sys
 from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
 from prunecli.cli import options, output, settings
+from prunecli.cli.course import Course
 from prunecli.cli.options import (
     GROUPS,
     OUTPUT,
@@ -21,6 +22,7 @@ from prunecli.cli.options import (
     Checkpoint,
     Data,
     Device,
+    EvalData,
     Force,
     Ignore,
     Input,
@@ -31,6 +33,8 @@ from prunecli.cli.options import (
     Only,
     Quiet,
     Reduce,
+    Resume,
+    SaveMinutes,
     Seed,
     Temperature,
     Threads,
@@ -42,10 +46,12 @@ from prunecli.cli.settings import Printing, Request
 if TYPE_CHECKING:
     from prunecli.api import Result
     from prunecli.plan import Plan
+    from prunecli.report.epochs import EpochRow
     from prunecli.report.model import Report
 
 TARGET = "Target (one, or --plan; or none with --heads or --ratio-for)"
 METHOD = "What is removed"
+TRAINING = "Training after the cut"
 REPAIR = "Repair (--data: on real inputs; without, on noise)"
 
 
@@ -122,6 +128,24 @@ def run(
             "--data.",
         ),
     ] = None,
+    finetune_epochs: Annotated[
+        int | None,
+        typer.Option(
+            metavar="N",
+            rich_help_panel=TRAINING,
+            help="Then train it for so long on all of --data, learning from the dense network too.",
+        ),
+    ] = None,
+    finetune_arg: Annotated[
+        list[str] | None,
+        typer.Option(
+            metavar="K=V",
+            rich_help_panel=TRAINING,
+            help="An option of prune finetune, like lr=0.05, milestones=60,80, augment=crop, distill=0 or "
+            "samples=5000. Repeatable.",
+        ),
+    ] = None,
+    eval_data: EvalData = None,
     heads: Annotated[
         float | None,
         typer.Option(
@@ -188,6 +212,8 @@ def run(
             metavar="F", rich_help_panel=RUNNING, help="How far from the target is still the target."
         ),
     ] = 0.005,
+    resume: Resume = False,
+    save_minutes: SaveMinutes = 10.0,
     device: Device = "auto",
     seed: Seed = 0,
     threads: Threads = None,
@@ -205,6 +231,7 @@ def run(
         network=options.network(arch, arch_arg, input, unsafe_load),
         plan_file=plan,
         printing=settings.Printing(as_json=json, quiet=quiet, force=force, dry_run=dry_run),
+        course=Course(finetune_epochs, tuple(finetune_arg or ()), eval_data, resume, save_minutes),
     )
     request.check()
     _execute(request)
@@ -215,8 +242,8 @@ def run(
 def _execute(request: Request) -> None:
     plan = settings.read_plan(request.plan_file)
     printing, files = request.printing, request.files
-    with output.progress(printing.quiet) as progress:
-        result = _prune(request, plan, progress)
+    with output.epochs(printing.quiet) as (progress, line):
+        result = _prune(request, plan, progress, line)
         done = result.report if printing.dry_run else result.save(files.output, force=printing.force)
     done = replace(done, command=("prune", *sys.argv[1:]))
     output.notes(() if printing.quiet else (*done.network.notes, *done.notes))
@@ -231,14 +258,30 @@ def _execute(request: Request) -> None:
     _show_result(done, request)
 
 
-def _prune(request: Request, plan: Plan | None, progress: Callable[[str], None] | None) -> Result:
+def _prune(
+    request: Request,
+    plan: Plan | None,
+    progress: Callable[[str], None] | None,
+    line: Callable[[str], None],
+) -> Result:
     import prunecli
+
+    def told(row: EpochRow) -> None:
+        from prunecli.report.finetuned import epoch_line
+
+        line(epoch_line(row, request.course.epochs or row.epoch))
+
+    # A dry run asks for the plan alone.
+    trains = request.course.epochs is not None and not request.printing.dry_run
+    asked: dict[str, Any] = dict(request.target)
+    if trains:
+        asked |= {**request.course.for_api(request.files.output), "on_epoch": told}
 
     choices, limits, network, groups = request.choices, request.limits, request.network, request.groups
     repair = request.repair
     return prunecli.prune(
         request.files.checkpoint,
-        **request.target,
+        **asked,
         arch=network.arch,
         arch_args=network.arguments,
         inputs=network.inputs,

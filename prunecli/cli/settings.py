@@ -13,6 +13,7 @@ from typing import TypeVar
 
 from prunecli.checkpoint.locating import is_model_directory, is_written_as_directory, refuse_directory
 from prunecli.cli import names
+from prunecli.cli.course import Course
 from prunecli.cli.options import (
     Network,
     bytes_in,
@@ -179,7 +180,7 @@ class Printing:
     as_json: bool
     quiet: bool
     force: bool
-    dry_run: bool
+    dry_run: bool = False
 
 
 @dataclass(frozen=True)
@@ -195,6 +196,7 @@ class Request:
     network: Network
     plan_file: Path | None
     printing: Printing
+    course: Course = field(default_factory=Course)
 
     def check(self) -> None:
         """Raise a ``PruneError`` for the first thing wrong: the command line first, the files after."""
@@ -203,11 +205,14 @@ class Request:
         self.repair.check()
         self.limits.check()
         self.groups.check()
+        self.course.check(self.repair.data)
         if self.plan_file is None:
             chosen = self.choices
             names.require_data_for([chosen.criterion], self.repair.data)
             names.require_loss_for([chosen.criterion], chosen.loss, chosen.temperature)
         self.files.check(self.printing.force, self.printing.dry_run)
+        if not self.printing.dry_run:
+            self.course.check_files(self.files.output, self.printing.force)
 
 
 def files(

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from math import isfinite
 from pathlib import Path
-from typing import Annotated, Any
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
@@ -16,13 +16,16 @@ from prunecli.cli.options import (
     Checkpoint,
     Data,
     Device,
+    EvalData,
     Force,
     Ignore,
     Input,
     Json,
     Only,
     Quiet,
+    Resume,
     SampleCount,
+    SaveMinutes,
     Seed,
     Threads,
     Transform,
@@ -39,7 +42,6 @@ from prunecli.cli.training import (
     DistillTemperature,
     Ema,
     Epochs,
-    EvalData,
     LabelSmoothing,
     Loss,
     Lr,
@@ -49,13 +51,15 @@ from prunecli.cli.training import (
     Patience,
     Recalibrate,
     Reports,
-    Resume,
-    SaveMinutes,
     Schedule,
     Warmup,
     WeightDecay,
 )
 from prunecli.errors import UsageError
+from prunecli.training.launched import launched
+
+if TYPE_CHECKING:
+    from prunecli.sparsifying import Sparsified
 
 REGULARIZER = "Regularizer"
 TARGET = "What greg-1 and greg-2 pick (one target)"
@@ -161,38 +165,57 @@ def sparsify(
     """Train a checkpoint so that whole units become small, before prune run cuts them.
 
     What greg-1 and greg-2 picked is written as OUT.plan.json, for prune run OUT --plan.
+
+    On several GPUs or machines: torchrun --nproc-per-node N -m prunecli sparsify ...
     """
-    more = _regularized(name, numbers, {"speedup": speedup, "flops": flops, "params": params, "ratio": ratio})
-    more |= {"scheme": scheme, "protect": protect, "only": tuple(only or ()), "ignore": tuple(ignore or ())}
-    chosen = {
-        "epochs": epochs, "batch_size": batch_size, "optimizer": optimizer, "lr": lr, "momentum": momentum,
-        "weight_decay": weight_decay, "schedule": schedule, "milestones": training.epochs_in(milestones),
-        "warmup": warmup, "clip": clip, "ema": ema, "patience": patience, "recalibrate": recalibrate,
-        "loss": loss, "label_smoothing": label_smoothing, "distill": distill,
-        "distill_temperature": distill_temperature, "augment": augment, "amp": amp,
-        "channels_last": channels_last, "seed": seed,
-    }  # fmt: skip
-    request = training.Request(
-        files=settings.files(ckpt, out, report, arch, "sparse"),
-        data={"data": data, "eval_data": eval_data, "samples": samples, "transform": transform},
-        settings=chosen,
-        against=against,
-        network=options.network(arch, arch_arg, input, unsafe_load),
-        running={"device": device, "threads": threads, "resume": resume, "save_seconds": 60 * save_minutes},
-        force=force,
-        more=more,
-    )
-    options.require_one_format(json, quiet)
-    request.check()
-    options.require_writable(request.plan, force or resume)
+    with training.once():
+        options.require_one_format(json, quiet)
+        more = _regularized(
+            name, numbers, {"speedup": speedup, "flops": flops, "params": params, "ratio": ratio}
+        )
+        more |= {
+            "scheme": scheme,
+            "protect": protect,
+            "only": tuple(only or ()),
+            "ignore": tuple(ignore or ()),
+        }
+        chosen = {
+            "epochs": epochs, "batch_size": batch_size, "optimizer": optimizer, "lr": lr,
+            "momentum": momentum, "weight_decay": weight_decay, "schedule": schedule,
+            "milestones": training.epochs_in(milestones), "warmup": warmup, "clip": clip, "ema": ema,
+            "patience": patience, "recalibrate": recalibrate, "loss": loss,
+            "label_smoothing": label_smoothing, "distill": distill,
+            "distill_temperature": distill_temperature, "augment": augment, "amp": amp,
+            "channels_last": channels_last, "seed": seed,
+        }  # fmt: skip
+        request = training.Request(
+            files=settings.files(ckpt, out, report, arch, "sparse"),
+            data={"data": data, "eval_data": eval_data, "samples": samples, "transform": transform},
+            settings=chosen,
+            against=against,
+            network=options.network(arch, arch_arg, input, unsafe_load),
+            running={
+                "device": device,
+                "threads": threads,
+                "resume": resume,
+                "save_seconds": 60 * save_minutes,
+            },
+            force=force,
+            more=more,
+        )
+        request.check(launched().leads)
+        if launched().leads:
+            options.require_writable(request.kept.plan, force or resume)
     import prunecli
 
-    found, done = training.execute(request, prunecli.sparsify, quiet)
-    if found.plan is not None:
-        from prunecli.report.files import write_plan
+    def write(found: Sparsified) -> None:
+        if found.plan is not None:
+            from prunecli.report.files import write_plan
 
-        write_plan(found.plan, request.plan)
-    training.show(done, request.files.output, json, quiet)
+            write_plan(found.plan, request.kept.plan)
+
+    printing = settings.Printing(as_json=json, quiet=quiet, force=force)
+    training.carry_out(request, prunecli.sparsify, printing, write)
 
 
 def _regularized(

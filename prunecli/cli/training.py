@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any, Protocol, TypeAlias, TypeVar
@@ -11,24 +12,19 @@ from typing import TYPE_CHECKING, Annotated, Any, Protocol, TypeAlias, TypeVar
 import typer
 
 from prunecli.cli import names, options, output, settings
+from prunecli.cli.kept import Kept
 from prunecli.cli.options import DATA, OUTPUT, RUNNING, Network
-from prunecli.errors import UsageError
+from prunecli.errors import PruneError, UsageError
+from prunecli.training.launched import launched, said_once
 from prunecli.training.settings import AMP, AUGMENTS, OPTIMIZERS, SCHEDULES, Settings
 
 if TYPE_CHECKING:
-    from prunecli.report.trained import EpochRow, Finetuning
+    from prunecli.report.epochs import EpochRow
+    from prunecli.report.trained import Finetuning
 
 TRAINING = "Training"
 LOSS = "What is made small"
 
-EvalData: TypeAlias = Annotated[
-    str | None,
-    typer.Option(
-        metavar="SPEC",
-        rich_help_panel=DATA,
-        help="What accuracy is measured on after every epoch. Default: the test part of --data, if any.",
-    ),
-]
 Augment: TypeAlias = Annotated[
     str,
     typer.Option(
@@ -41,7 +37,10 @@ Epochs: TypeAlias = Annotated[
     int, typer.Option(metavar="N", rich_help_panel=TRAINING, help="How often all samples are seen.")
 ]
 BatchSize: TypeAlias = Annotated[
-    int, typer.Option(metavar="N", rich_help_panel=TRAINING, help="Samples of one step.")
+    int,
+    typer.Option(
+        metavar="N", rich_help_panel=TRAINING, help="Samples of one step, of each process under torchrun."
+    ),
 ]
 Optimizer: TypeAlias = Annotated[
     str, typer.Option(metavar="NAME", rich_help_panel=TRAINING, help=f"{', '.join(OPTIMIZERS)}.")
@@ -137,18 +136,6 @@ Reports: TypeAlias = Annotated[
         help="Where the report goes (.json). Repeatable. Default: OUT with .json.",
     ),
 ]
-Resume: TypeAlias = Annotated[
-    bool,
-    typer.Option("--resume", rich_help_panel=RUNNING, help="Go on where the same command was stopped."),
-]
-SaveMinutes: TypeAlias = Annotated[
-    float,
-    typer.Option(
-        metavar="N",
-        rich_help_panel=RUNNING,
-        help="How often the state is written within an epoch; after each it is anyway.",
-    ),
-]
 Amp: TypeAlias = Annotated[
     str, typer.Option(metavar="NAME", rich_help_panel=RUNNING, help=f"Mixed precision: {', '.join(AMP)}.")
 ]
@@ -184,23 +171,13 @@ class Request:
     more: dict[str, Any] = field(default_factory=dict)
 
     @property
-    def state(self) -> Path:
-        return self._beside(".state.pt")
+    def kept(self) -> Kept:
+        return Kept(self.files.output)
 
-    @property
-    def plan(self) -> Path:
-        return self._beside(".plan.json")
-
-    @property
-    def metrics(self) -> Path:
-        return self._beside(".metrics.jsonl")
-
-    def _beside(self, ending: str) -> Path:
-        place = self.files.output
-        return place.with_name(f"{place.name.removesuffix('.safetensors')}{ending}")
-
-    def check(self) -> None:
-        """Raise a ``PruneError`` for the first thing wrong: the command line first, the files after."""
+    def check(self, writes: bool) -> None:
+        """Raise a ``PruneError`` for the first thing wrong: the command line first, the files after; those
+        that are written only where this process ``writes``.
+        """
         given = self.data["data"]
         if given is None:
             hint = "like --data imagefolder:DIR; --help lists the sources"
@@ -213,7 +190,12 @@ class Request:
         options.require_from("--threads", self.running["threads"], 1)
         if not self.running["save_seconds"] >= 0:
             raise UsageError("--save-minutes is out of range", "a number of minutes from 0")
-        self._check_files()
+        options.require_readable(self.files.checkpoint)
+        if self.against is not None:
+            options.require_readable(self.against)
+        if writes:
+            self.files.check(self.force, dry_run=False)
+            self.kept.check(self.running["resume"], self.force)
 
     def _check_loss(self) -> None:
         loss = self.settings["loss"]
@@ -228,21 +210,6 @@ class Request:
 
         return self.data["eval_data"] is not None or is_divided(self.data["data"])
 
-    def _check_files(self) -> None:
-        self.files.check(self.force, dry_run=False)
-        if self.against is not None:
-            options.require_readable(self.against)
-        resume = self.running["resume"]
-        if resume and not self.state.exists():
-            raise UsageError(f"there is no state to resume from: {self.state}", "leave --resume out")
-        if self.state.exists() and not resume and not self.force:
-            raise UsageError(
-                f"{self.state} is the state of a run that was stopped",
-                "--resume goes on with it, --force starts anew",
-            )
-        if not resume:
-            options.require_writable(self.metrics, self.force)
-
 
 class Trained(Protocol):
     """What a training command of the API returns."""
@@ -253,8 +220,38 @@ class Trained(Protocol):
 T = TypeVar("T", bound=Trained)
 
 
-def execute(request: Request, train: Callable[..., T], quiet: bool) -> tuple[T, Finetuning]:
-    """Train with ``train`` (``prunecli.finetune`` or ``sparsify``), write OUT and the reports."""
+@contextmanager
+def once() -> Iterator[None]:
+    """What is wrong with a command line, said by one of the processes that were started with it."""
+    try:
+        yield
+    except PruneError as error:
+        raise said_once(error) from None
+
+
+def carry_out(
+    request: Request,
+    train: Callable[..., T],
+    printing: settings.Printing,
+    write: Callable[[T], None] = lambda _: None,
+) -> None:
+    """Train with ``train`` (``prunecli.finetune`` or ``sparsify``), write OUT, what ``write`` writes and the
+    reports, and show what came of it.
+    """
+    leads = launched().leads
+    result, done = _trained(request, train, printing.quiet or not leads)
+    if not leads:
+        return
+    write(result)
+    from prunecli.report.files import write_report
+
+    for path in request.files.reports:
+        if not options.is_stdout(path):
+            write_report(done, path)
+    _show(done, request.files.output, printing)
+
+
+def _trained(request: Request, train: Callable[..., T], quiet: bool) -> tuple[T, Finetuning]:
     of, files = request.network, request.files
     with output.epochs(quiet) as (progress, line):
 
@@ -265,25 +262,20 @@ def execute(request: Request, train: Callable[..., T], quiet: bool) -> tuple[T, 
 
         result = train(
             files.checkpoint, **request.data, against=request.against, arch=of.arch, arch_args=of.arguments,
-            inputs=of.inputs, unsafe_load=of.unsafe_load, **request.running, state=request.state,
-            metrics=request.metrics, progress=progress, on_epoch=told, **request.more, **request.settings,
+            inputs=of.inputs, unsafe_load=of.unsafe_load, **request.running, state=request.kept.state,
+            metrics=request.kept.metrics, progress=progress, on_epoch=told, **request.more,
+            **request.settings,
         )  # fmt: skip
         done = result.save(files.output, force=request.force)
-    done = replace(done, command=("prune", *sys.argv[1:]))
-    from prunecli.report.files import write_report
-
-    for path in files.reports:
-        if not options.is_stdout(path):
-            write_report(done, path)
-    return result, done
+    return result, replace(done, command=("prune", *sys.argv[1:]))
 
 
-def show(done: Finetuning, place: Path, json: bool, quiet: bool) -> None:
-    if quiet:
+def _show(done: Finetuning, place: Path, printing: settings.Printing) -> None:
+    if printing.quiet:
         output.path(place)
         return
     output.notes((*done.network.notes, *done.notes))
-    if json:
+    if printing.as_json:
         output.document(done.to_json())
         return
     from prunecli.report.finetuned import finetuning

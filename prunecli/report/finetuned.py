@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
+from typing import Any
+
 from rich.console import RenderableType
 from rich.text import Text
 
@@ -39,7 +42,7 @@ def finetuning(found: Finetuning) -> tuple[RenderableType, ...]:
         pairs(_facts(found)),
         *((Text(), quality(known)) if known else ()),
         Text(),
-        _epochs(found.epochs),
+        epochs(found.epochs),
     )
 
 
@@ -52,13 +55,10 @@ def _facts(found: Finetuning) -> list[tuple[str, str]]:
         facts.append(("measured on", f"{judged.origin}, {plural(judged.samples, 'sample')}"))
     if found.against:
         facts.append(("learned from", found.against.name))
-    chosen = found.settings
-    facts.append(
-        ("settings", f"{chosen['optimizer']}, learning rate {chosen['lr']:g}, {chosen['schedule']}, "
-         f"weight decay {chosen['weight_decay']:g}, batches of {chosen['batch_size']}")
-    )  # fmt: skip
+    together = f" in {found.processes} processes" if found.processes > 1 else ""
+    facts.append(("settings", settings(found.settings) + together))
     if found.sparsity is not None:
-        facts += _sparsity(found.sparsity)
+        facts += sparsity(found.sparsity)
     if found.best is not None:
         facts.append(("weights of", f"epoch {found.best}"))
     if found.output:
@@ -67,7 +67,7 @@ def _facts(found: Finetuning) -> list[tuple[str, str]]:
     return facts
 
 
-def _sparsity(found: Sparsity) -> list[tuple[str, str]]:
+def sparsity(found: Sparsity) -> list[tuple[str, str]]:
     numbers = ", ".join(f"{name} {value:g}" for name, value in found.values.items())
     facts = [("regularizer", f"{found.regularizer} ({numbers})" if numbers else found.regularizer)]
     if found.picked is not None:
@@ -78,7 +78,16 @@ def _sparsity(found: Sparsity) -> list[tuple[str, str]]:
     return facts
 
 
-def _epochs(rows: tuple[EpochRow, ...]) -> RenderableType:
+def settings(chosen: Mapping[str, Any]) -> str:
+    """The ones that matter most, in one line."""
+    return (
+        f"{chosen['optimizer']}, learning rate {chosen['lr']:g}, {chosen['schedule']}, "
+        f"weight decay {chosen['weight_decay']:g}, batches of {chosen['batch_size']}"
+    )
+
+
+def epochs(rows: tuple[EpochRow, ...]) -> RenderableType:
+    """The last of them, one per line."""
     table = grid(">epoch", ">learning rate", ">loss", ">top-1 in training", ">top-1", ">loss there", ">time")
     if len(rows) > MOST_EPOCHS:
         table.add_row(f"... {len(rows) - MOST_EPOCHS} more")

@@ -18,6 +18,7 @@ from dataclasses import dataclass, field, fields, is_dataclass
 from math import isfinite
 from typing import Any, Literal, TypeAlias
 
+from prunecli.report.epochs import TrainedStage
 from prunecli.report.figures import Quality, RepairFacts
 
 Scalar: TypeAlias = str | int | float | bool | None
@@ -156,7 +157,8 @@ class Report:
     -> times). ``steps`` has the seconds of every pruning step, ``timings`` those of the stages,
     which do not overlap. ``checkpoint`` is None for a module, ``output`` None until the result is saved.
     ``options`` are the settings that shaped the result. ``repair`` is None where none was asked for;
-    ``quality`` has the ``dense``, the ``cut`` and the ``repaired`` network on the data, where there is any.
+    ``quality`` has the ``dense``, the ``cut`` and the ``repaired`` network on the data, where there is any,
+    and the ``finetuned`` one where it was trained; ``training`` has the stages of that.
     """
 
     version: str
@@ -180,6 +182,7 @@ class Report:
     notes: tuple[str, ...] = ()
     repair: RepairFacts | None = None
     quality: Mapping[str, Quality] = field(default_factory=dict)
+    training: tuple[TrainedStage, ...] = ()
     schema: Literal["prunecli.report/1"] = "prunecli.report/1"
 
     def to_json(self) -> dict[str, Any]:

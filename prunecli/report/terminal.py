@@ -14,9 +14,10 @@ from rich.text import Text
 
 from prunecli.report import mended
 from prunecli.report.evaluated import quality
+from prunecli.report.finetuned import epochs, settings
 from prunecli.report.model import GroupRow, Inspection, Proof, Report, Totals, Verification
 from prunecli.report.tables import grid, heading, pairs, safe
-from prunecli.report.text import count, gist, one_line, seconds, shape, size, times
+from prunecli.report.text import count, gist, one_line, plural, seconds, shape, size, times
 
 # Longer lists are cut in the terminal; the JSON report is always complete.
 MOST_ROWS = 40
@@ -34,6 +35,7 @@ def result(report: Report) -> tuple[RenderableType, ...]:
         Text(),
         _facts(report),
         *((Text(), quality(report.quality)) if report.quality else ()),
+        *(part for stage in report.training for part in (Text(), epochs(stage.epochs))),
         *_removed(report.groups),
         *_left(report.groups),
         *_unrepaired(report),
@@ -112,6 +114,10 @@ def _facts(report: Report) -> RenderableType:
     ]
     if report.repair:
         facts.append(("repair", mended.repair(report.repair)))
+    for stage in report.training:
+        learned = ", with the dense network beside it" if stage.distilled else ""
+        length = plural(len(stage.epochs), "epoch")
+        facts.append((stage.name, f"{length} of {settings(stage.settings)}{learned}"))
     if report.output:
         facts.append(("file", f"{size(report.output.bytes)}, sha256 {report.output.digest[:16]}..."))
     facts += _unsupported(report.unsupported)

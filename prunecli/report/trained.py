@@ -6,40 +6,11 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any, Literal
 
+from prunecli.report.epochs import EpochRow, Sparsity
 from prunecli.report.figures import DataFacts, Quality
 from prunecli.report.model import Input, NetworkFacts, Output, Proof, Scalar, Source, document
 
-
-@dataclass(frozen=True, slots=True)
-class EpochRow:
-    """One epoch, counted from 1. ``loss`` is what was made small, per sample, and ``top1`` the accuracy, both
-    while training (augmented, in train mode, weights changing); ``quality`` that on the validation data
-    afterwards, of the averaged weights where there are such. ``lr`` is the learning rate of its last step,
-    ``seconds`` what training took without the validation, and ``samples`` how many it saw.
-    """
-
-    epoch: int
-    loss: float
-    top1: float | None
-    lr: float
-    seconds: float
-    samples: int
-    quality: Quality | None = None
-
-
-@dataclass(frozen=True, slots=True)
-class Sparsity:
-    """What a regularizer did. ``values`` are its numbers; ``told`` what it says of itself at the end
-    (``greg-1`` and ``greg-2``: delta, the lambda reached, kept / picked magnitude in the slot where that is
-    smallest, and whether the picked units are gone: ``converged``). ``target`` and ``picked``: what was
-    picked for, and how many units.
-    """
-
-    regularizer: str
-    values: Mapping[str, float]
-    told: Mapping[str, Scalar] = field(default_factory=dict)
-    target: str | None = None
-    picked: int | None = None
+__all__ = ["EpochRow", "Finetuning", "Sparsity"]
 
 
 @dataclass(frozen=True)
@@ -50,7 +21,8 @@ class Finetuning:
     ``validation`` what figures are taken on (None: on nothing). ``before`` and ``after`` are the quality of
     the network that was read and of the one that is written, ``dense`` that of the network ``against``,
     which it learned from. ``best`` is the epoch whose weights are written, where that is not the last.
-    ``threads`` and ``device`` belong to the settings: only with the same do the same bytes come out.
+    ``threads``, ``device`` and ``processes`` (that trained together, each with ``batch_size`` samples a step)
+    belong to the settings: only with the same do the same bytes come out.
     """
 
     version: str
@@ -74,6 +46,7 @@ class Finetuning:
     output: Output | None = None
     timings: Mapping[str, float] = field(default_factory=dict)
     notes: tuple[str, ...] = ()
+    processes: int = 1
     sparsity: Sparsity | None = None
     schema: Literal["prunecli.finetune/1"] = "prunecli.finetune/1"
 

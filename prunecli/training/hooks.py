@@ -2,8 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Any, Protocol
+
+from torch import nn
+
+from prunecli.report.epochs import Sparsity
 
 
 class Regularizer(Protocol):
@@ -22,3 +26,22 @@ class Regularizer(Protocol):
     def state_dict(self) -> Mapping[str, Any]: ...
 
     def load_state_dict(self, state: Mapping[str, Any]) -> None: ...
+
+
+class Sparsifier(Protocol):
+    """A training in which units become small, from its set-up to its report. ``name`` is what the recipe
+    calls it.
+    """
+
+    @property
+    def name(self) -> str: ...
+
+    @property
+    def identity(self) -> Mapping[str, Any]:
+        """What must be the same for a run to be the same, by option."""
+
+    def begin(self, network: nn.Module, steps: int) -> Regularizer:
+        """What takes part in the ``steps`` in which ``network`` is trained."""
+
+    def told(self) -> tuple[Sparsity, Sequence[str]]:
+        """At the end: the part of the report, and notes."""

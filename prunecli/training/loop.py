@@ -2,10 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from math import isfinite
-from pathlib import Path
 from time import monotonic, perf_counter
 from typing import Any
 
@@ -18,27 +17,15 @@ from prunecli.report.figures import Quality
 from prunecli.report.trained import EpochRow
 from prunecli.training import journal, randomness
 from prunecli.training.deck import Deck
+from prunecli.training.kept import Keeping
 from prunecli.training.order import epoch_order, places, steps_per_epoch
+from prunecli.training.sharding import share
 from prunecli.training.state import read_state, write_state
 from prunecli.training.step import Stepper, Sums
 
-SAVE_SECONDS = 600.0
 _LOOK_EVERY = 16
 """On a device that computes by itself, a look at the loss waits for it: only so often."""
 _SHOW_SECONDS = 0.2
-
-
-@dataclass(frozen=True)
-class Keeping:
-    """Where the state is kept, how often within an epoch, and whether it begins there. ``identity`` is what
-    must be the same for a run to be the same, by name.
-    """
-
-    path: Path
-    identity: Mapping[str, Any]
-    resume: bool = False
-    seconds: float = SAVE_SECONDS
-    metrics: Path | None = None
 
 
 @dataclass
@@ -63,8 +50,10 @@ class Loop:
     _shown: float = 0.0
 
     def __post_init__(self) -> None:
-        self._sums = Sums.none(self.stepper.device)
-        self._steps = steps_per_epoch(len(self.deck), self.stepper.settings.batch_size)
+        self._sums = self._total = Sums.none(self.stepper.device)
+        self._team = self.stepper.team
+        self._batch_size = self.stepper.settings.batch_size * self._team.size
+        self._steps = steps_per_epoch(len(self.deck), self._batch_size)
 
     @property
     def result(self) -> nn.Module:
@@ -78,9 +67,9 @@ class Loop:
         """
         settings = self.stepper.settings
         with randomness.kept():
-            randomness.seeded(settings.seed)
+            randomness.seeded(self._team.seed(settings.seed))
             if self.keeping is not None and self.keeping.resume:
-                self._load(read_state(self.keeping.path))
+                self._load(self._team.told(read_state(self.keeping.path) if self._team.leads else {}))
             while self._epoch < settings.epochs and not self._stops_early():
                 self._run_epoch()
         if self._best:
@@ -98,27 +87,42 @@ class Loop:
         order = epoch_order(len(self.deck), settings.seed, self._epoch)
         while self._step < self._steps:
             began = perf_counter()
-            batch = self.deck.take(places(order, self._step, settings.batch_size))
+            part = share(places(order, self._step, self._batch_size), self._team.rank, self._team.size)
+            batch = self.deck.take(part.places)
             rate = float(self.stepper.optimizer.param_groups[0]["lr"])
-            self._sums = self._sums.plus(self.stepper.step(batch))
+            sums = self.stepper.step(batch, part.whole)
+            if part.counted:
+                self._sums = self._sums.plus(sums)
             self._step += 1
             last = self._step == self._steps
-            if last or self.stepper.device.type == "cpu" or self._step % _LOOK_EVERY == 0:
-                self._require_finite()
+            looks = last or self.stepper.device.type == "cpu" or self._step % _LOOK_EVERY == 0
+            due = self._look() if looks else self._team.size == 1 and self._is_due()
             self._seconds += perf_counter() - began
             if last:
                 self._finish_epoch(rate)
                 return
-            if self._is_due():
+            if due:
                 self._save()
             else:
                 self._show()
 
+    def _look(self) -> bool:
+        """Whether a state is due, by the clock of process 0. All processes see the loss of all."""
+        if self._team.size == 1:
+            self._require_finite()
+            return self._is_due()
+        *sums, due = self._team.added([*self._sums.to_json(), self._team.leads and self._is_due()])
+        self._total = Sums.from_json(sums, self.stepper.device)
+        self._require_finite()
+        return due > 0
+
     def _finish_epoch(self, rate: float) -> None:
         self._require_finite(weights=True)
-        loss, right, scored, seen = self._sums.to_json()
+        loss, right, scored, seen = self._over_all.to_json()
         if self.stepper.regularizer is not None:
             self.stepper.regularizer.after_epoch(self._epoch + 1)
+        for module in {id(module): module for module in (self.stepper.network, self.result)}.values():
+            self._team.share_buffers(module)
         quality = self._judged()
         row = EpochRow(
             self._epoch + 1, loss / seen, right / scored if scored else None, rate, self._seconds, int(seen),
@@ -128,7 +132,7 @@ class Loop:
         if self.stepper.settings.patience is not None and journal.best(self.rows) is row:
             self._best = {name: tensor.detach().cpu().clone() for name, tensor in _all(self.result).items()}
         self._epoch, self._step, self._seconds = self._epoch + 1, 0, 0.0
-        self._sums = Sums.none(self.stepper.device)
+        self._sums = self._total = Sums.none(self.stepper.device)
         self._save()
         if self.on_epoch is not None:
             self.on_epoch(row)
@@ -146,8 +150,13 @@ class Loop:
             return False
         return self.rows[-1].epoch - journal.best(self.rows).epoch >= patience
 
+    @property
+    def _over_all(self) -> Sums:
+        """The sums of all processes, as of the last look."""
+        return self._sums if self._team.size == 1 else self._total
+
     def _require_finite(self, weights: bool = False) -> None:
-        if not isfinite(float(self._sums.loss)):
+        if not isfinite(float(self._over_all.loss)):
             raise self._diverged("the loss is not finite")
         if weights and not all(
             bool(tensor.isfinite().all())
@@ -174,7 +183,10 @@ class Loop:
         if self.keeping is None:
             return
         self._require_finite(weights=True)
-        write_state(self.keeping.path, self._state(self.keeping))
+        drawn = self._team.gathered(randomness.captured())
+        if not self._team.leads:
+            return
+        write_state(self.keeping.path, {**self._state(self.keeping), "random": drawn[0], "others": drawn[1:]})
         if self.keeping.metrics is not None and self._step == 0:
             journal.write_metrics(self.keeping.metrics, self.rows)
         self._saved = monotonic()
@@ -183,13 +195,12 @@ class Loop:
         part = self.stepper
         return {
             "identity": dict(keeping.identity), "epoch": self._epoch, "step": self._step,
-            "seconds": self._seconds, "sums": self._sums.to_json(), "micro": part.micro,
+            "seconds": self._seconds, "sums": self._over_all.to_json(), "micro": part.micro,
             "notes": list(part.notes), "network": _all(part.network), "best": self._best,
             "average": {} if part.average is None else _all(part.average),
             "optimizer": part.optimizer.state_dict(), "schedule": part.schedule.state_dict(),
             "scaler": part.scaler.state_dict(), "rows": journal.to_state(self.rows),
             "regularizer": None if part.regularizer is None else dict(part.regularizer.state_dict()),
-            "random": randomness.captured(),
         }  # fmt: skip
 
     def _load(self, state: Mapping[str, Any]) -> None:
@@ -206,17 +217,28 @@ class Loop:
             part.regularizer.load_state_dict(state["regularizer"])
         part.micro, part.notes = state["micro"], list(state["notes"])
         self._epoch, self._step, self._seconds = state["epoch"], state["step"], state["seconds"]
-        self._sums = Sums.from_json(state["sums"], part.device)
+        if self._team.leads:
+            self._sums = Sums.from_json(state["sums"], part.device)
         self._best, self.rows = dict(state["best"]), journal.from_state(state["rows"])
-        if self.keeping.metrics is not None:
+        if self.keeping.metrics is not None and self._team.leads:
             journal.write_metrics(self.keeping.metrics, self.rows)
-        randomness.restore(state["random"])
+        self._restore_random([state["random"], *state.get("others", [])])
+
+    def _restore_random(self, drawn: Sequence[dict[str, Any]]) -> None:
+        """Processes that were not there before begin numbers of their own."""
+        rank = self._team.rank
+        if rank < len(drawn):
+            randomness.restore(drawn[rank])
+        else:
+            place = self._epoch * self._steps + self._step
+            randomness.seeded(self._team.seed(self.stepper.settings.seed + place))
 
     def _show(self) -> None:
         if self.progress is None or monotonic() - self._shown < _SHOW_SECONDS:
             return
         self._shown = monotonic()
-        loss, right, scored, seen = self._sums.to_json()
+        # Of several processes, what this one saw stands for all.
+        loss, right, scored, seen = (figure * self._team.size for figure in self._sums.to_json())
         speed = seen / max(self._seconds, 1e-9)
         left = (self.stepper.settings.epochs - self._epoch) * len(self.deck) - seen
         parts = [

@@ -5,10 +5,12 @@ from __future__ import annotations
 from collections.abc import Iterator
 from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass, field
+from math import ceil, floor
 from typing import Any
 
 import torch
 from torch import Tensor, nn
+from torch.nn.parallel import DistributedDataParallel
 from torch.optim import Optimizer
 from torch.optim.lr_scheduler import LRScheduler
 from torch.optim.swa_utils import AveragedModel
@@ -19,6 +21,7 @@ from prunecli.errors import ImpossibleError
 from prunecli.quality import logits_in
 from prunecli.training import randomness
 from prunecli.training.augment import augmented
+from prunecli.training.distributed import ALONE, Team
 from prunecli.training.hooks import Regularizer
 from prunecli.training.objective import Objective
 from prunecli.training.settings import Settings
@@ -61,7 +64,9 @@ class Sums:
 
 @dataclass
 class Stepper:
-    """``micro``: how many samples go through the network at once; it is halved where memory runs out."""
+    """``micro``: how many samples go through the network at once; it is halved where memory runs out.
+    ``parallel``: the network as several processes train it, after :meth:`unite`.
+    """
 
     network: nn.Module
     objective: Objective
@@ -74,12 +79,40 @@ class Stepper:
     regularizer: Regularizer | None = None
     micro: int = 0
     notes: list[str] = field(default_factory=list)
+    team: Team = ALONE
+    parallel: nn.Module | None = None
 
-    def step(self, batch: Batch) -> Sums:
-        """Raises ``ImpossibleError`` where not even one sample fits into memory."""
+    def unite(self, batch: Batch) -> None:
+        """Train together with the other processes from here on. Parameters that get no gradient of ``batch``
+        are not waited for.
+        """
+        buffers = {name: buffer.clone() for name, buffer in self.network.named_buffers()}
+        self.network.train()
+        with randomness.kept():
+            batch = self._placed(batch)
+            self._backward(batch, len(batch))
+        unused = any(part.requires_grad and part.grad is None for part in self.network.parameters())
+        self.optimizer.zero_grad(set_to_none=True)
+        with torch.no_grad():
+            for name, buffer in self.network.named_buffers():
+                buffer.copy_(buffers[name])
+        self.parallel = self.team.parallel(self.network, self.device, unused)
+
+    def step(self, batch: Batch, whole: float | None = None) -> Sums:
+        """The sums of ``batch``. Of several processes, ``whole`` is how many samples each has on average.
+        Raises ``ImpossibleError`` where not even one sample fits into memory, or where memory runs out in one
+        of several processes.
+        """
+        whole = len(batch) if whole is None else whole
         batch = self._placed(augmented(batch, self.settings.augment))
         before = randomness.drawn_on()
-        while (found := self._attempt(batch)) is None:
+        while (found := self._attempt(batch, whole)) is None:
+            if self.parallel is not None:
+                # The others are amid a step that this one would have to begin anew.
+                raise ImpossibleError(
+                    f"out of memory in process {self.team.rank} with {len(batch)} samples",
+                    "more processes, with a smaller --batch-size each; --amp bf16",
+                )
             self._halve(len(batch))
             randomness.restore(before)
         self._update()
@@ -95,20 +128,28 @@ class Stepper:
         # Labels are looked at before they are used, which a device would have to be waited for.
         return Batch(batch.inputs.map(place), batch.labels)
 
-    def _attempt(self, batch: Batch) -> Sums | None:
+    def _attempt(self, batch: Batch, whole: float) -> Sums | None:
         """None where memory ran out. The exception is let go of here, since it holds on to the tensors."""
         self.optimizer.zero_grad(set_to_none=True)
         total = Sums.none(self.device)
         try:
-            for part in _parts(batch, self.micro or len(batch)):
-                total = total.plus(self._backward(part, len(batch)))
+            pieces = list(_parts(batch, self.micro or len(batch), whole))
+            for index, part in enumerate(pieces):
+                with self._held_back(index + 1 < len(pieces)):
+                    total = total.plus(self._backward(part, whole))
         except torch.OutOfMemoryError:
             return None
         return total
 
-    def _backward(self, part: Batch, whole: int) -> Sums:
+    def _held_back(self, more: bool) -> AbstractContextManager[object]:
+        """Gradients of several pieces are averaged over the processes once, with those of the last."""
+        if more and isinstance(self.parallel, DistributedDataParallel):
+            return self.parallel.no_sync()
+        return nullcontext()
+
+    def _backward(self, part: Batch, whole: float) -> Sums:
         with self._precision():
-            outputs = part.inputs.run(self.network)
+            outputs = part.inputs.run(self.network if self.parallel is None else self.parallel)
             taught = self.objective.taught(part)
         loss = self.objective.value(self._full(outputs), part, self._full(taught))
         torch.autograd.backward(self.scaler.scale(loss / whole))
@@ -160,9 +201,11 @@ class Stepper:
         ]
 
 
-def _parts(batch: Batch, most: int) -> Iterator[Batch]:
-    """As few pieces as possible of at most ``most`` samples, as equal as possible."""
+def _parts(batch: Batch, most: int, whole: float) -> Iterator[Batch]:
+    """As few pieces as possible of at most ``most`` samples, as equal as possible. Processes that have
+    ``whole`` samples on average all make the same number of them.
+    """
     size = len(batch)
-    number = -(-size // most)
+    number = min(-(-ceil(whole) // most), floor(whole))
     for index in range(number):
         yield batch[index * size // number : (index + 1) * size // number]

@@ -4,13 +4,14 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
+from hashlib import sha256
 from pathlib import Path
 from typing import Any
 
 import torch
 from torch import Tensor, nn
 
-from prunecli.assembly import all_tensors, rebuilt
+from prunecli.assembly import all_tensors, rebuilt, working_copy
 from prunecli.checkpoint.digests import tensor_digests
 from prunecli.checkpoint.recipe import Recipe
 from prunecli.checkpoint.specs import InputSpec
@@ -66,6 +67,11 @@ class Trainee:
         network = rebuilt(self.module, copied)
         return network.to(memory_format=torch.channels_last) if channels_last else network
 
+    def beside(self, dense: nn.Module, device: torch.device) -> nn.Module:
+        """A copy of the ``dense`` network to learn from, on ``device``."""
+        copied = working_copy(dense, device)
+        return copied.float() if self.is_half else copied
+
     def finished(self, trained: nn.Module) -> nn.Module:
         """The trained weights in the types of those that were read, on the CPU, in eval mode."""
         kinds = {name: tensor.dtype for name, tensor in all_tensors(self.module).items()}
@@ -102,6 +108,12 @@ def recipe_after(
     return replace(
         base, digests=digests, changed_by=(*base.changed_by, *since), options={**base.options, **options}
     )
+
+
+def digest_of(module: nn.Module) -> str:
+    """SHA-256 of all that a file of it would hold."""
+    found = tensor_digests({name: tensor.cpu() for name, tensor in module.state_dict().items()})
+    return sha256("".join(found.values()).encode()).hexdigest()
 
 
 def _whole(dense: Dense, tensors: Mapping[str, Tensor]) -> Recipe:

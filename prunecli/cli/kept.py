@@ -1,0 +1,44 @@
+"""The files of a training that is not finished: its state and its metrics, beside the output."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from pathlib import Path
+
+from prunecli.cli import options
+from prunecli.errors import UsageError
+
+
+@dataclass(frozen=True)
+class Kept:
+    """Where a run that writes ``output`` keeps them."""
+
+    output: Path
+
+    @property
+    def state(self) -> Path:
+        return self._beside(".state.pt")
+
+    @property
+    def metrics(self) -> Path:
+        return self._beside(".metrics.jsonl")
+
+    @property
+    def plan(self) -> Path:
+        """What a regularizer picked."""
+        return self._beside(".plan.json")
+
+    def _beside(self, ending: str) -> Path:
+        return self.output.with_name(f"{self.output.name.removesuffix('.safetensors')}{ending}")
+
+    def check(self, resume: bool, force: bool) -> None:
+        """Raise ``UsageError`` where there is nothing to go on with, or something that would be lost."""
+        if resume and not self.state.exists():
+            raise UsageError(f"there is no state to resume from: {self.state}", "leave --resume out")
+        if self.state.exists() and not resume and not force:
+            raise UsageError(
+                f"{self.state} is the state of a run that was stopped",
+                "--resume goes on with it, --force starts anew",
+            )
+        if not resume:
+            options.require_writable(self.metrics, force)

@@ -1,0 +1,51 @@
+"""Where a run that is not finished is kept: its state and its metrics."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from prunecli.errors import UsageError
+
+SAVE_SECONDS = 600.0
+
+
+@dataclass(frozen=True)
+class Keeping:
+    """Where the state is kept, how often within an epoch, and whether it begins there. ``identity`` is what
+    must be the same for a run to be the same, by name.
+    """
+
+    path: Path
+    identity: Mapping[str, Any]
+    resume: bool = False
+    seconds: float = SAVE_SECONDS
+    metrics: Path | None = None
+
+
+@dataclass(frozen=True)
+class Kept:
+    """What of a :class:`Keeping` is asked for, before it is known what the run is."""
+
+    state: Path | None = None
+    resume: bool = False
+    seconds: float = SAVE_SECONDS
+    metrics: Path | None = None
+
+    @staticmethod
+    def of(state: str | Path | None, resume: bool, seconds: float, metrics: str | Path | None) -> Kept:
+        """Raises ``UsageError`` where there is nothing to resume from."""
+        if resume and state is None:
+            raise UsageError("resume needs the state of the run", "state=FILE")
+        return Kept(_path(state), resume, seconds, _path(metrics))
+
+    def keeping(self, identity: Mapping[str, Any]) -> Keeping | None:
+        if self.state is None:
+            return None
+        return Keeping(self.state, identity, self.resume, self.seconds, self.metrics)
+
+
+def _path(given: str | Path | None) -> Path | None:
+    return None if given is None else Path(given)

@@ -1,0 +1,80 @@
+"""``--finetune-epochs`` and what goes with it: how it reaches the API, and what is refused before that."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import pytest
+from cli_runner import run_here
+from test_cli_run import FakeApi, api
+
+__all__ = ["api"]
+
+
+@pytest.fixture
+def path(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "m.pth").write_bytes(b"x")
+    return tmp_path / "m.pth"
+
+
+def ran_with(capsys: pytest.CaptureFixture[str], typed: str) -> tuple[int, str]:
+    ran = run_here(capsys, "run", "m.pth", "--speedup", "2", *typed.split())
+    return ran.code, ran.err
+
+
+def test_options_are_handed_on(path: Path, api: FakeApi, capsys: pytest.CaptureFixture[str]) -> None:
+    typed = (
+        "--data digits --finetune-epochs 7 --finetune-arg lr=0.5 --finetune-arg batch-size=9 "
+        "--eval-data npz:x.npz --save-minutes 0.5 -o s.safetensors"
+    )
+    assert ran_with(capsys, typed)[0] == 0
+    (call,) = api.calls
+    expected: dict[str, Any] = {
+        "finetune_epochs": 7, "finetune_args": {"lr": 0.5, "batch_size": 9}, "eval_data": "npz:x.npz",
+        "save_seconds": 30.0, "resume": False,
+        "state": Path("s.state.pt"), "metrics": Path("s.metrics.jsonl"),
+    }  # fmt: skip
+    assert {name: call[name] for name in expected} == expected
+
+
+def test_a_dry_run_trains_nothing(path: Path, api: FakeApi, capsys: pytest.CaptureFixture[str]) -> None:
+    assert ran_with(capsys, "--data digits --finetune-epochs 7 --dry-run")[0] == 0
+    assert "finetune_epochs" not in api.calls[0]
+
+
+@pytest.mark.parametrize(
+    ("typed", "message"),
+    [
+        ("--finetune-epochs 3", "--finetune-epochs needs data"),
+        ("--data digits --finetune-epochs 0", "--finetune-epochs 0 is out of range"),
+        ("--data digits --finetune-epochs 3 --finetune-arg epochs=2", "--finetune-arg epochs is what"),
+        ("--data digits --finetune-epochs 3 --finetune-arg rl=2", "unknown setting 'rl'"),
+        ("--data digits --finetune-epochs 3 --finetune-arg samples=0", "--samples 0 is out of range"),
+        ("--data digits --finetune-epochs 3 --eval-data digit", "unknown data source 'digit'"),
+        ("--data digits --finetune-epochs 3 --save-minutes nan", "--save-minutes is out of range"),
+        ("--data digits --finetune-epochs 3 --resume", "there is no state to resume from"),
+        ("--data digits --finetune-epochs 3 -o old.safetensors", "old.state.pt is the state of a run"),
+        ("--data digits --finetune-arg lr=2", "--finetune-arg is given, and nothing is trained"),
+        ("--data digits --resume", "--resume is given, and nothing is trained"),
+        ("--eval-data digits", "--eval-data is given, and nothing is trained"),
+    ],
+)
+def test_wrong_usage_is_found_before_anything_is_read(
+    typed: str, message: str, path: Path, api: FakeApi, capsys: pytest.CaptureFixture[str]
+) -> None:
+    path.with_name("old.state.pt").write_bytes(b"x")
+    code, said = ran_with(capsys, typed)
+    assert (code, api.calls) == (2, [])
+    assert message in said.splitlines()[0]
+
+
+def test_several_processes_are_refused(
+    path: Path, api: FakeApi, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("RANK", "0")
+    monkeypatch.setenv("WORLD_SIZE", "2")
+    code, said = ran_with(capsys, "--data digits --finetune-epochs 3")
+    assert (code, api.calls) == (2, [])
+    assert "prune run trains in one process" in said
