@@ -9,7 +9,7 @@ idx.gz files in the environment variable FASHION_MNIST.
 from __future__ import annotations
 
 import os
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 from time import perf_counter
@@ -77,6 +77,18 @@ def resnet20() -> nn.Module:
     return REGISTRY[ARCH.partition(":")[2]](num_classes=10, in_channels=1)
 
 
+def small_vgg() -> nn.Module:
+    """Six convolutions with BatchNorm, two at each of three sizes, and one linear layer: for 14 x 14."""
+    layers: list[nn.Module] = []
+    inputs = 1
+    for width in (32, 64, 128):
+        for _ in range(2):
+            layers += [nn.Conv2d(inputs, width, 3, padding=1, bias=False), nn.BatchNorm2d(width), nn.ReLU()]
+            inputs = width
+        layers.append(nn.MaxPool2d(2))
+    return nn.Sequential(*layers, nn.Flatten(), nn.Linear(inputs, 10))
+
+
 def moved(images: Tensor, generator: torch.Generator) -> Tensor:
     """Half of them mirrored, all of them shifted by up to ``SHIFT`` of the side."""
     count, _, height, width = images.shape
@@ -109,10 +121,10 @@ def accuracy(network: nn.Module, images: Tensor, labels: Tensor) -> float:
     return float(sum(right)) / len(labels)
 
 
-def train(folder: Path, path: Path, recipe: Recipe) -> None:
+def train(folder: Path, path: Path, recipe: Recipe, build: Callable[[], nn.Module] = resnet20) -> None:
     """SGD with one cycle of the learning rate; the weights are in ``path`` after every epoch."""
     torch.manual_seed(recipe.seed)
-    network = resnet20().to(memory_format=torch.channels_last)  # type: ignore[call-overload]
+    network = build().to(memory_format=torch.channels_last)  # type: ignore[call-overload]
     images, labels = pictures(folder, "train", recipe.side)
     test = pictures(folder, "t10k", recipe.side)
     optimizer = torch.optim.SGD(

@@ -26,6 +26,7 @@ _prune() {
         --device) COMPREPLY=($(compgen -W 'auto cpu cuda mps' -- "$current")); return ;;
         --seed) return ;;
         --threads) return ;;
+        --init) return ;;
         --speedup) return ;;
         --flops) return ;;
         --params) return ;;
@@ -37,6 +38,12 @@ _prune() {
         --steps) return ;;
         --repair) COMPREPLY=($(compgen -W 'lstsq bn none' -- "$current")); return ;;
         --repair-seconds) return ;;
+        --preset) return ;;
+        --sparsify) COMPREPLY=($(compgen -W 'bn-scale greg-1 greg-2 group-lasso group-norm growing-reg' -- "$current")); return ;;
+        --sparsify-epochs) return ;;
+        --sparsify-arg) return ;;
+        --rounds) return ;;
+        --prune-when) return ;;
         --finetune-epochs) return ;;
         --finetune-arg) return ;;
         --eval-data) compopt -o nospace 2>/dev/null; COMPREPLY=($(compgen -W 'digits imagefolder: torchvision: npz: safetensors: noise' -- "$current")); return ;;
@@ -64,15 +71,13 @@ _prune() {
         --distill) return ;;
         --distill-temperature) return ;;
         --amp) COMPREPLY=($(compgen -W 'none bf16 fp16' -- "$current")); return ;;
-        --sparsify) COMPREPLY=($(compgen -W 'bn-scale greg-1 greg-2 group-lasso group-norm growing-reg' -- "$current")); return ;;
-        --sparsify-arg) return ;;
     esac
     case $command in
         '') words='inspect explain score run finetune sparsify verify eval ls demo --version --show-completion -h --help' ;;
         inspect) words='--groups --arch --arch-arg --input --unsafe-load --json -h --help' ;;
         explain) words='--arch --arch-arg --input --unsafe-load --json -q --quiet -h --help' ;;
         score) words='--criterion --reduce --normalize --loss --temperature --against --correlate --data --samples --transform --memory --only --ignore --arch --arch-arg --input --unsafe-load --report --force --json -q --quiet --device --seed --threads -h --help' ;;
-        run) words='--speedup --flops --params --ratio --criterion --scheme --protect --max-ratio --round-to --steps --reduce --normalize --loss --temperature --repair --data --samples --transform --memory --repair-seconds --finetune-epochs --finetune-arg --eval-data --heads --only --ignore --ratio-for --round-to-for --arch --arch-arg --input --unsafe-load -o --output --report --force --json -q --quiet --dry-run --plan --tolerance --resume --save-minutes --device --seed --threads -h --help' ;;
+        run) words='--init --speedup --flops --params --ratio --criterion --scheme --protect --max-ratio --round-to --steps --reduce --normalize --loss --temperature --repair --data --samples --transform --memory --repair-seconds --preset --sparsify --sparsify-epochs --sparsify-arg --rounds --prune-when --finetune-epochs --finetune-arg --eval-data --heads --only --ignore --ratio-for --round-to-for --arch --arch-arg --input --unsafe-load -o --output --report --force --json -q --quiet --dry-run --plan --tolerance --resume --save-minutes --device --seed --threads -h --help' ;;
         finetune) words='--data --eval-data --samples --transform --augment --epochs --batch-size --optimizer --lr --momentum --weight-decay --schedule --milestones --warmup --clip --ema --patience --recalibrate --loss --label-smoothing --against --distill --distill-temperature --arch --arch-arg --input --unsafe-load -o --output --report --force --json -q --quiet --resume --save-minutes --amp --channels-last --device --seed --threads -h --help' ;;
         sparsify) words='--sparsify --sparsify-arg --speedup --flops --params --ratio --scheme --protect --only --ignore --data --eval-data --samples --transform --augment --epochs --batch-size --optimizer --lr --momentum --weight-decay --schedule --milestones --warmup --clip --ema --patience --recalibrate --loss --label-smoothing --against --distill --distill-temperature --arch --arch-arg --input --unsafe-load -o --output --report --force --json -q --quiet --resume --save-minutes --amp --channels-last --device --seed --threads -h --help' ;;
         verify) words='--against --arch --unsafe-load --json -q --quiet -h --help' ;;
@@ -90,7 +95,7 @@ _prune() {
             sparsify) compopt -o filenames 2>/dev/null; COMPREPLY=($(compgen -f -- "$current")); return ;;
             verify) compopt -o filenames 2>/dev/null; COMPREPLY=($(compgen -f -- "$current")); return ;;
             eval) compopt -o filenames 2>/dev/null; COMPREPLY=($(compgen -f -- "$current")); return ;;
-            ls) COMPREPLY=($(compgen -W 'criteria schemes regularizers networks' -- "$current")); return ;;
+            ls) COMPREPLY=($(compgen -W 'criteria schemes regularizers presets networks' -- "$current")); return ;;
         esac
     fi
     COMPREPLY=($(compgen -W "$words" -- "$current"))

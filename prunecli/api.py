@@ -20,25 +20,28 @@ from prunecli.data import Samples
 from prunecli.data.specs import shown
 from prunecli.errors import UsageError, unknown_name
 from prunecli.measuring import counted, totals, traced, unknown_operator_notes
+from prunecli.opening import Naming, open_given
 from prunecli.plan import Plan
 from prunecli.proofs import pruned
-from prunecli.pruning import Pruning, Result, freed_by, planned, traced_for
+from prunecli.pruning import Pruning, Result, by_pick, freed_by, planned, traced_for
 from prunecli.repairing import Mend
-from prunecli.report.epochs import EpochRow
 from prunecli.report.model import Inspection
 from prunecli.report.rows import group_rows, layer_rows, pinned_rows
 from prunecli.selection import Asked, Choice, Limits, Target, choose
-from prunecli.stages import Course
+from prunecli.stages import Course, OnEpoch, Program
+from prunecli.stages.shrinking import Picking, require_pickable
 from prunecli.subjects import choose_device, open_dense, require_prunable
 from prunecli.threads import limited
+from prunecli.training.asked import Trainings
 from prunecli.training.kept import SAVE_SECONDS, Kept
 
 __all__ = ["Result", "inspect", "prune", "verify"]
 
 
 def prune(
-    model_or_path: nn.Module | str | Path,
+    model_or_path: nn.Module | str | Path | None,
     *,
+    init: str | None = None,
     example_inputs: Any = None,
     arch: str | None = None,
     arch_args: Mapping[str, Scalar] | None = None,
@@ -73,6 +76,11 @@ def prune(
     threads: int | None = None,
     tolerance: float = 0.005,
     plan: Plan | None = None,
+    sparsify: str | None = None,
+    sparsify_epochs: int | None = None,
+    sparsify_args: Mapping[str, Any] | None = None,
+    rounds: int | None = None,
+    prune_when: str | None = None,
     finetune_epochs: int | None = None,
     finetune_args: Mapping[str, Any] | None = None,
     eval_data: str | Samples | None = None,
@@ -80,11 +88,12 @@ def prune(
     resume: bool = False,
     save_seconds: float = SAVE_SECONDS,
     metrics: str | Path | None = None,
-    on_epoch: Callable[[EpochRow], None] | None = None,
+    on_epoch: OnEpoch | None = None,
     progress: Callable[[str], None] | None = None,
     unsafe_load: bool = False,
 ) -> Result:
-    """Prune a checkpoint file or a module to one target; the input is never changed.
+    """Prune a checkpoint file or a module to one target; the input is never changed. With ``init="random"``
+    it is None, and ``arch`` is built with weights drawn by ``seed``.
 
     Exactly one of ``speedup`` (dense MACs / pruned MACs), ``flops``, ``params`` (fractions kept), ``ratio``
     (fraction of units removed) or ``plan``; or none, with ``heads`` (fraction of attention heads removed) or
@@ -94,23 +103,37 @@ def prune(
     and dicts of them. ``unsafe_load`` lets a pickle run code in another process, where reading it safely is
     refused.
 
+    ``sparsify`` is a regularizer that the network is trained with for ``sparsify_epochs`` before it is cut;
+    ``sparsify_args`` are settings of that training, numbers of the regularizer, and ``samples``. ``rounds``
+    trains (for ``sparsify_epochs``, 1 unless given) and cuts so many times, in equal shares of the target.
+    With ``prune_when="mask-stable"`` (``"mask-stable=0.05"``) the training before the cut ends once less than
+    that share of all units changes sides from one epoch to the next (0.1 unless given).
+
     ``finetune_epochs`` trains what was cut and repaired on all of ``data``, learning from the dense network
     too; ``finetune_args`` are other settings of :func:`prunecli.finetune` (``lr``, ``distill``, ...) and
-    ``samples``, and ``eval_data``, ``state``, ``resume``, ``save_seconds``, ``metrics`` and ``on_epoch`` are
-    as there. Raises ``UsageError``, ``InputError``, ``ImpossibleError`` where the target is out of reach, a
-    proof fails or training diverges, and ``OutputError`` where the state cannot be written.
+    ``samples``, and ``eval_data``, ``state``, ``resume``, ``save_seconds`` and ``metrics`` are as there.
+    ``on_epoch`` is called with every epoch, the name of its stage and how many epochs that has. Raises
+    ``UsageError``, ``InputError``, ``ImpossibleError`` where the target is out of reach, a proof fails or
+    training diverges, and ``OutputError`` where the state cannot be written.
     """
     singled = Asked(heads, tuple(only), tuple(ignore), dict(ratio_for or {}), dict(round_to_for or {}))
     asked = _target(speedup, flops, params, ratio, plan, singled)
     calibration = Calibration(data, samples, transform, seed)
+    trainings = Trainings(
+        sparsify, sparsify_epochs, dict(sparsify_args or {}), rounds, prune_when, finetune_epochs,
+        dict(finetune_args or {}),
+    )  # fmt: skip
+    trainings.check(data=data is not None, steps=steps, planned=plan is not None)
     course = None
-    if finetune_epochs is not None:
+    if trainings.any:
         kept = Kept.of(state, resume, save_seconds, metrics)
         course = Course.of(
-            finetune_epochs, finetune_args or {}, data=data, seed=seed, eval_data=eval_data,
-            transform=transform, kept=kept, on_epoch=on_epoch,
+            trainings, data=data, seed=seed, eval_data=eval_data, transform=transform, kept=kept,
+            on_epoch=on_epoch,
         )  # fmt: skip
-    elif finetune_args or eval_data is not None or resume:
+        if course.shrinking is not None:
+            require_pickable(course.shrinking.method, asked, singled)
+    elif eval_data is not None or resume:
         raise UsageError("nothing is trained here", "finetune_epochs=10")
     mend = _mend(repair, calibration, memory, repair_seconds, measured=course is None)
     if not 0 <= seed < 2**32:
@@ -125,21 +148,26 @@ def prune(
         gathering.check([criterion])
     with limited(threads):
         with clock.stage("read"):
-            dense = open_dense(model_or_path, example_inputs, arch, arch_args, inputs, unsafe_load)
+            naming = Naming(example_inputs, arch, arch_args, inputs, unsafe_load)
+            dense = open_given(model_or_path, naming, init, seed)
             require_prunable(dense)
 
-        def select(space: Space, tensors: Mapping[str, Tensor]) -> Choice:
+        def select(space: Space, tensors: Mapping[str, Tensor], program: Program | None = None) -> Choice:
             if plan is not None:
                 return planned(space, tensors, plan)
+            if program is not None and program.picks:
+                return by_pick(program, space, tensors)
 
             def gathered(left: Space, cut: Mapping[str, Tensor], done: Plan) -> Evidence | None:
                 network = pruned(dense.module, space, cut, done.keep)
                 return gathering.evidence([criterion], network, left, dense.specs)
 
             return choose(
-                space, tensors, criterion=criterion, scheme=scheme, target=asked, limits=limits, steps=steps,
+                space, tensors, criterion=criterion, scheme=scheme, target=asked, limits=limits,
+                steps=steps if program is None else max(steps, program.course.times),
                 seed=seed, reduce=reduce, normalize=normalize, tolerance=tolerance,
                 device=str(target_device), asked=singled, gathered=gathered,
+                trained=None if program is None else program.trained,
             )  # fmt: skip
 
         with evaluating(dense.module):
@@ -153,10 +181,23 @@ def prune(
                 "tolerance": tolerance,
             }  # fmt: skip
             options |= {} if asked is None else {asked.kind: asked.value}
+            options |= trainings.options() | ({} if init is None else {"init": init})
+
+            def program(space: Space) -> Program:
+                assert course is not None
+                picking = Picking(space, singled, asked, scheme, limits, seed, target_device)
+                made = Program(
+                    course, dense, space, target_device, clock, options, picking,
+                    lambda left, tensors: select(left, tensors).plan, init is not None,
+                )  # fmt: skip
+                made.check()
+                return made
+
             otherwise = "groups" if plan is None else "plan"
             trace = traced_for(singled) if plan is None else lambda dense: traced(dense, freed_by(plan))
             run = Pruning(
-                dense, trace, select, asked, otherwise, tolerance, options, clock, target_device, mend, course
+                dense, trace, select, asked, otherwise, tolerance, options, clock, target_device, mend,
+                None if course is None else program,
             )  # fmt: skip
             return run.result()
 

@@ -14,10 +14,11 @@ from prunecli.checkpoint.locating import implied_arch
 from prunecli.checkpoint.reading import Checkpoint
 from prunecli.checkpoint.recipe import Recipe
 from prunecli.checkpoint.specs import Scalar
+from prunecli.errors import UsageError, unknown_name
 from prunecli.loading import restored
 from prunecli.networks import parse_input
 from prunecli.report.model import NetworkFacts, Source
-from prunecli.subjects import MODULE, Dense, open_dense
+from prunecli.subjects import MODULE, Dense, open_dense, open_random
 from prunecli.unsafe import opened
 
 
@@ -43,6 +44,28 @@ class Subject:
         """The caller's module stays where it is."""
         module = self.network.module
         return module if self.network.source is None else module.to(device)
+
+
+def open_given(
+    model_or_path: nn.Module | str | Path | None, naming: Naming, init: str | None, seed: int
+) -> Dense:
+    """What is to be pruned: a checkpoint, a module, or ``init="random"``, an architecture. Raises
+    ``UsageError`` and ``InputError``.
+    """
+    if init is None:
+        if model_or_path is None:
+            raise UsageError("no checkpoint given", "prune run CKPT, or --init random --arch NAME")
+        return open_dense(
+            model_or_path, naming.example_inputs, naming.arch, naming.arguments, naming.inputs,
+            naming.unsafe_load,
+        )  # fmt: skip
+    if init != "random":
+        raise unknown_name("init", init, ("random",))
+    if model_or_path is not None:
+        raise UsageError("--init random begins with no checkpoint", "leave CKPT out, or --init random")
+    if naming.arch is None:
+        raise UsageError("--init random needs an architecture", "--arch torchvision:resnet18")
+    return open_random(naming.arch, naming.arguments or {}, naming.inputs, naming.example_inputs, seed)
 
 
 def open_any(model_or_path: nn.Module | str | Path, naming: Naming) -> Subject:

@@ -31,8 +31,9 @@ from prunecli.report.model import Goal, Output, Proof, Report, Totals
 from prunecli.report.rows import group_rows, layer_rows, pinned_rows
 from prunecli.saving import Saving, stored
 from prunecli.selection import Asked, Choice, Target
-from prunecli.selection.singled import held_for_heads
-from prunecli.stages import Course, Tuned, tuned
+from prunecli.selection.singled import held_for_heads, singled
+from prunecli.stages import Program
+from prunecli.stages.stable import sizes_of
 from prunecli.subjects import Dense
 from prunecli.surgery import cut
 from prunecli.training.state import remove_state
@@ -54,11 +55,11 @@ class Result:
     _dense: Dense = field(repr=False)
     _recipe: Recipe = field(repr=False)
     _written: Written | None = field(repr=False, default=None)
-    _state: Path | None = field(repr=False, default=None)
+    _states: tuple[Path, ...] = field(repr=False, default=())
 
     def save(self, path: str | Path, *, force: bool = False) -> Report:
         """Write the network as one safetensors file (a model directory, if it came as one) that
-        :func:`prunecli.load` returns, and the report of it. The state of a training is then removed.
+        :func:`prunecli.load` returns, and the report of it. The states of trainings are then removed.
 
         It is reloaded in a fresh process and its outputs compared before it takes its place. Raises
         ``UsageError`` if ``path`` exists without ``force``, ``ImpossibleError`` if the reloaded network
@@ -67,8 +68,8 @@ class Result:
         began = perf_counter()
         saving = Saving(self._dense, self.model, self._recipe, self._written, self.report.after.macs)
         digest = saving.write(Path(path), force)
-        if self._state is not None:
-            remove_state(self._state)
+        for state in self._states:
+            remove_state(state)
         timings = {**self.report.timings, "write and reload": perf_counter() - began}
         return replace(
             self.report,
@@ -115,17 +116,32 @@ def planned(space: Space, tensors: Mapping[str, Tensor], plan: Plan) -> Choice:
     return Choice(plan, left, after, (), (perf_counter() - began,), 0.0)
 
 
+def by_pick(program: Program, space: Space, tensors: Mapping[str, Tensor]) -> Choice:
+    """What the regularizer of ``program`` picked, cut from the network that it trained. Raises
+    ``ImpossibleError`` if it picked nothing.
+    """
+    after = program.trained(space, tensors, Plan({}, {}), 0)
+    if program.picked is None:
+        raise ImpossibleError(
+            "the regularizer had picked nothing by the end of training", "a higher --sparsify-epochs"
+        )
+    choice = planned(space, after, program.picked)
+    dense = sizes_of(singled(program.picking.asked, space, alone=False).space)
+    left = sum(choice.space.sizes[name] for name in dense)
+    return replace(choice, reached=1 - left / max(1, sum(dense.values())))
+
+
 @dataclass
 class Pruning:
     """One run: trace, choose, cut, count, prove; groups that fail a proof are frozen and the rest goes on.
 
-    ``trace`` gives the space, ``select`` what to keep of it; ``otherwise`` is the kind of the report's target
-    where ``asked`` is None.
+    ``trace`` gives the space, ``select`` what to keep of it, ``program`` what is trained meanwhile;
+    ``otherwise`` is the kind of the report's target where ``asked`` is None.
     """
 
     dense: Dense
     trace: Callable[[Dense], Space]
-    select: Callable[[Space, Mapping[str, Tensor]], Choice]
+    select: Callable[[Space, Mapping[str, Tensor], Program | None], Choice]
     asked: Target | None
     otherwise: str
     tolerance: float
@@ -133,7 +149,7 @@ class Pruning:
     clock: Clock
     device: torch.device
     repair: Mend | None = None
-    course: Course | None = None
+    program: Callable[[Space], Program] | None = None
 
     def result(self) -> Result:
         dense = self.dense
@@ -146,52 +162,56 @@ class Pruning:
         failed: dict[str, str] = {}
         for _ in range(_MOST_ATTEMPTS):
             with self.clock.stage("score, select, cut"):
-                choice = self.select(space.frozen(failed), on_device)
+                choice = self.select(space.frozen(failed), on_device, None)
             with self.clock.stage("prove"):
                 proofs, culprits = self._prove(space, tensors, choice, before.total)
             if not culprits:
                 break
             failed |= culprits
         _require_proved(proofs)
+        program = None if self.program is None else self.program(space.frozen(failed))
+        if program is not None and program.course.before is not None:
+            choice = self.select(program.space, on_device, program)
+            with self.clock.stage("prove"):
+                proofs, _ = self._prove(space, tensors, choice, before.total)
+            _require_proved(proofs)
         after = {name: tensor.cpu() for name, tensor in choice.tensors.items()}
         as_cut = pruned(dense.module, space, after, choice.plan.keep)
         with self.clock.stage("count"):
             after_count = counted(dense, as_cut, choice.space)
-        model, mended = self._mend(as_cut, space, choice)
-        recipe = self._recipe(model, choice, space, tensor_digests(stored(as_cut, dense)), mended)
-        found = self._trained(as_cut, model, mended, recipe)
-        if found is not None:
-            model, recipe = found.model, found.recipe
+        model, mended = self._mend(as_cut, space, choice, program)
+        recipe = self._recipe(model, choice, space, mended, program)
+        quality = {} if mended is None else mended.quality
+        if program is not None:
+            repaired = None if mended is None else model
+            model, recipe, quality = program.finished(as_cut, repaired, recipe)
         written = None
         if dense.directory is not None:
             with self.clock.stage("fit the configuration"):
                 specs = input_room.smaller(dense.specs, after_count.total)
                 written = fitted(dense.directory, model, recipe.patches, specs)
         report = self._report(model, choice, space, before, after_count, proofs, failed, mended)
-        if found is not None:
-            report = replace(
-                report, quality=found.quality, training=(found.stage,),
-                notes=tuple(dict.fromkeys((*report.notes, *found.notes))),
-            )  # fmt: skip
+        report = replace(report, quality=quality)
+        if program is not None:
+            notes = tuple(dict.fromkeys((*report.notes, *program.notes)))
+            report = replace(report, training=tuple(program.stages), notes=notes)
         whole = choice.space.resized(space.sizes)
-        state = None if self.course is None else self.course.kept.state
-        return Result(model, report, choice.plan, whole, dense, recipe, written, state)
+        states = () if program is None else program.files
+        return Result(model, report, choice.plan, whole, dense, recipe, written, states)
 
-    def _trained(
-        self, as_cut: nn.Module, model: nn.Module, mended: Mended | None, recipe: Recipe
-    ) -> Tuned | None:
-        if self.course is None:
-            return None
-        stages = {"cut": as_cut} | ({} if mended is None else {"repaired": model})
-        return tuned(self.course, self.dense, stages, recipe, self.device, self.clock)
-
-    def _mend(self, model: nn.Module, space: Space, choice: Choice) -> tuple[nn.Module, Mended | None]:
+    def _mend(
+        self, model: nn.Module, space: Space, choice: Choice, program: Program | None
+    ) -> tuple[nn.Module, Mended | None]:
+        """Toward what was cut: the dense network, or what it had become by the last cut."""
         if self.repair is None or not choice.plan.keep:
             return model, None
+        whole, keep = self.dense.module, choice.plan.keep
+        if program is not None and program.before is not None:
+            whole, space = program.before.module, program.before.space
+            keep = program.before.later(choice.plan).keep
         with self.clock.stage("repair"):
             mended = mend(
-                self.repair, self.dense.module, model, space, choice.plan.keep, self.dense.specs, self.device,
-                self.clock.progress,
+                self.repair, whole, model, space, keep, self.dense.specs, self.device, self.clock.progress
             )  # fmt: skip
         return (rebuilt(model, mended.tensors).eval() if mended.tensors else model), mended
 
@@ -207,8 +227,12 @@ class Pruning:
         return proofs, subject.culprits(choice.plan.keep)
 
     def _recipe(
-        self, model: nn.Module, choice: Choice, space: Space, as_cut: Mapping[str, str], mended: Mended | None
+        self, model: nn.Module, choice: Choice, space: Space, mended: Mended | None, program: Program | None
     ) -> Recipe:
+        """The cut's digests are those of the dense network, whatever was trained before it."""
+        keep = choice.plan.keep
+        as_cut = pruned(self.dense.module, space, cut(self.dense.tensors, space, keep), keep)
+        trained = () if program is None else program.changed_by
         digests = tensor_digests(stored(model, self.dense))
         source = self.dense.source
         return Recipe(
@@ -219,10 +243,10 @@ class Pruning:
             patches=patches_for(space, choice.plan.sizes),
             plan=choice.plan,
             digests=digests,
-            cut_digests=as_cut,
-            changed_by=() if mended is None else mended.changed_by,
+            cut_digests=tensor_digests(stored(as_cut, self.dense)),
+            changed_by=(*trained, *(() if mended is None else mended.changed_by)),
             source_digest=source.digest if source else "",
-            options=self.options,
+            options=self.options if program is None else {**self.options, **program.settings},
         )
 
     def _report(
@@ -259,7 +283,6 @@ class Pruning:
             options={k: tuple(v) if isinstance(v, list) else v for k, v in self.options.items()},
             notes=tuple(notes),
             repair=None if mended is None else mended.facts,
-            quality={} if mended is None else mended.quality,
         )
 
     def _goal(self, before: Totals, after: Totals, choice: Choice) -> Goal:

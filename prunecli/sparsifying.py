@@ -7,35 +7,31 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-import torch
 from torch import nn
 
-from prunecli.assembly import all_tensors, evaluating
+from prunecli.assembly import evaluating
 from prunecli.checkpoint.specs import Scalar
 from prunecli.clock import Clock
-from prunecli.coupling.space import Space
 from prunecli.data import Samples
-from prunecli.errors import InputError, UsageError
+from prunecli.errors import UsageError
 from prunecli.finetuning import Finetuned, Run
 from prunecli.opening import Naming, open_against
 from prunecli.plan import Plan
 from prunecli.pruning import traced_for
-from prunecli.regularizers import Method, Penalty, Picked, Regularized, Units, find_regularizer
-from prunecli.report.epochs import EpochRow, Sparsity
+from prunecli.regularizers import Method
+from prunecli.report.epochs import EpochRow
 from prunecli.report.trained import Finetuning
-from prunecli.selection import Asked, Limits, Target, choose
-from prunecli.selection.singled import singled
+from prunecli.selection import Asked, Limits, Target
+from prunecli.stages.course import Shrinking
+from prunecli.stages.shrinking import Picking, UnitSparsifier
 from prunecli.subjects import require_prunable
 from prunecli.threads import limited
 from prunecli.training.data import TrainingData
 from prunecli.training.distributed import joined
-from prunecli.training.hooks import Regularizer
 from prunecli.training.kept import SAVE_SECONDS, Kept
 from prunecli.training.settings import Settings
 from prunecli.training.stage import Stage
 from prunecli.training.subject import open_trainee
-
-SPARSIFY = "sparsify"
 
 
 @dataclass(frozen=True)
@@ -97,9 +93,8 @@ def sparsify(
     globs of groups. Raises ``UsageError``, ``InputError``, and ``ImpossibleError`` where training diverges or
     the target is out of reach.
     """
-    method = find_regularizer(regularizer)
-    values = method.values(regularizer_args or {})
-    target = _target(method, {"speedup": speedup, "flops": flops, "params": params, "ratio": ratio})
+    shrinking = Shrinking.of(regularizer, regularizer_args or {})
+    target = _target(shrinking.method, {"speedup": speedup, "flops": flops, "params": params, "ratio": ratio})
     chosen = Settings.of({"schedule": "constant", **settings})
     kept = Kept.of(state, resume, save_seconds, metrics)
     asked = Asked(only=tuple(only), ignore=tuple(ignore))
@@ -114,8 +109,8 @@ def sparsify(
             space = traced_for(asked)(trainee.dense)
         with clock.stage("data"):
             found = TrainingData.opened(data, eval_data, trainee.specs, samples, transform, chosen.seed)
-        picking = _Picking(space, asked, target, scheme, Limits(protect), chosen.seed, where)
-        part = _Sparsifying(method, values, frozenset(regularizer_args or {}), picking, chosen.decay)
+        picking = Picking(space, asked, target, scheme, Limits(protect), chosen.seed, where)
+        part = UnitSparsifier(shrinking, picking, chosen.decay)
         run = Run(trainee, teacher, Stage(found, chosen, where, clock, on_epoch, team, part))
         trained = run.finetuned(kept.keeping(run.identity(transform)))
     return Sparsified(trained.model, trained.report, part.plan, trained)
@@ -131,90 +126,3 @@ def _target(method: Method, given: Mapping[str, float | None]) -> Target | None:
             f"{method.name} makes all units small, whatever is cut later", "give the target to prune run"
         )
     return Target(named[0][0], named[0][1]) if named else None  # type: ignore[arg-type]
-
-
-@dataclass(frozen=True)
-class _Picking:
-    """How units are picked: as ``prune run`` would choose them from the weights of the moment."""
-
-    space: Space
-    asked: Asked
-    target: Target | None
-    scheme: str
-    limits: Limits
-    seed: int
-    device: torch.device
-
-    def plan(self, network: nn.Module) -> Plan:
-        tensors = {name: tensor.detach() for name, tensor in all_tensors(network).items()}
-        return choose(
-            self.space, tensors, criterion="magnitude-l1", scheme=self.scheme, target=self.target,
-            limits=self.limits, seed=self.seed, reduce="first", asked=self.asked, device=str(self.device),
-        ).plan  # fmt: skip
-
-    def picked(self, plan: Plan) -> Picked:
-        found = {}
-        for name, kept in plan.keep.items():
-            going = torch.ones(plan.dense[name], dtype=torch.bool, device=self.device)
-            going[list(kept)] = False
-            found[name] = going
-        return found
-
-
-@dataclass
-class _Sparsifying:
-    """A :class:`prunecli.training.hooks.Sparsifier` by a registered method."""
-
-    method: Method
-    values: Mapping[str, float]
-    given: frozenset[str]
-    picking: _Picking
-    weight_decay: float
-    name: str = SPARSIFY
-    _regularizer: Regularizer | None = None
-
-    @property
-    def identity(self) -> Mapping[str, Any]:
-        picking = self.picking
-        shape = {"--scheme": picking.scheme, "--protect": picking.limits.protect} if self.method.picks else {}
-        return {
-            "--sparsify": self.method.name,
-            "--sparsify-arg": ",".join(f"{name}={value:g}" for name, value in self.values.items()),
-            "target": None if picking.target is None else str(picking.target),
-            "--only": ",".join(picking.asked.only), "--ignore": ",".join(picking.asked.ignore), **shape,
-        }  # fmt: skip
-
-    def begin(self, network: nn.Module, steps: int) -> Regularizer:
-        units = Units(singled(self.picking.asked, self.picking.space, alone=False).space, network)
-        if not units.groups:
-            raise InputError("no group of this network can lose units", "prune inspect --groups says why")
-
-        def pick() -> Picked:
-            return self.picking.picked(self.picking.plan(network))
-
-        asked = Regularized(units, self.values, self.given, steps, self.weight_decay, pick)
-        self._regularizer = self.method.make(asked)
-        return self._regularizer
-
-    @property
-    def plan(self) -> Plan | None:
-        """What the regularizer picked, also where it was picked before the run was resumed."""
-        picked = self._regularizer.picked if isinstance(self._regularizer, Penalty) else None
-        if picked is None:
-            return None
-        kept = {name: tuple((~going).nonzero().flatten().tolist()) for name, going in picked.items()}
-        return Plan(kept, {name: len(going) for name, going in picked.items()})
-
-    def told(self) -> tuple[Sparsity, Sequence[str]]:
-        made = self._regularizer
-        facts: dict[str, Any] = dict(made.facts()) if isinstance(made, Penalty) else {}
-        plan, notes = self.plan, list[str]()
-        if facts.get("converged") is False:
-            notes.append(
-                f"{self.method.name} has not converged: picked units are {facts['kept / picked']:.3g} times "
-                "smaller than kept ones in the slot where that is least, wanted 1000 (more --epochs, or a "
-                "higher --lr)"
-            )
-        gone = None if plan is None else sum(plan.dense[name] - len(kept) for name, kept in plan.keep.items())
-        target = None if self.picking.target is None else str(self.picking.target)
-        return Sparsity(self.method.name, dict(self.values), facts, target, gone), notes

@@ -18,7 +18,8 @@ from prunecli.checkpoint.recipe import Recipe
 from prunecli.checkpoint.specs import InputSpec, Scalar
 from prunecli.errors import InputError, UsageError
 from prunecli.loading import verify_digests
-from prunecli.networks.building import recorded
+from prunecli.networks import parse_input
+from prunecli.networks.building import build, real_maker, recorded
 from prunecli.networks.families import FAMILIES
 from prunecli.networks.resolving import resolve
 from prunecli.report.model import Input, NetworkFacts, Source
@@ -143,6 +144,28 @@ def _by_recipe(
     return arch, arguments, inputs or recipe.inputs
 
 
+def open_random(
+    arch: str, arguments: Mapping[str, Scalar], inputs: Sequence[str], example: Any, seed: int
+) -> Dense:
+    """``arch`` with weights drawn by ``seed``. Raises ``UsageError``."""
+    _, default = build(arch, arguments)
+    with torch.random.fork_rng(devices=[]):
+        torch.manual_seed(seed)
+        module = real_maker(arch, arguments)().eval()
+    specs = tuple(parse_input(text) for text in inputs) or default
+    if example is not None:
+        specs = input_room.describe(example, module)
+    if not specs:
+        raise UsageError(f"{arch} does not say what it takes", "--input 1,3,224,224")
+    own_code = not _is_registry(arch)
+    spec = Path(arch).name if own_code else recorded(arch, module)
+    facts = NetworkFacts(spec, dict(arguments), (), (f"weights drawn at random by seed {seed}",))
+    _require_followable(module)
+    specs = input_room.at_arguments(module, specs)
+    given = arch if own_code else None
+    return Dense(module, specs, spec, arguments, given, None, facts, _directory(arch))
+
+
 def _directory(arch: str | None) -> Path | None:
     prefix, _, name = (arch or "").partition(":")
     return Path(name) if prefix == "hf" else None
@@ -160,8 +183,6 @@ def _from_module(
             "a module needs example_inputs", "prune(model, example_inputs=torch.randn(1, 3, 224, 224))"
         )
     if example is None:
-        from prunecli.networks import parse_input
-
         specs = tuple(parse_input(text) for text in inputs)
     else:
         specs = input_room.describe(example, module)

@@ -1,70 +1,121 @@
-"""What ``prune run`` was asked to train: ``--finetune-epochs`` and what goes with it."""
+"""What ``prune run`` was asked to train, before the cut and after it."""
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from collections.abc import Callable
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from prunecli.cli import options
+import typer
+
+from prunecli.cli import names, options
 from prunecli.cli.kept import Kept
 from prunecli.errors import UsageError
+from prunecli.presets import preset
 from prunecli.training.arguments import SAMPLES, parse_settings
+from prunecli.training.asked import Trainings
 from prunecli.training.launched import launched
-from prunecli.training.settings import Settings
 
-FINETUNE_ARG = "--finetune-arg"
+FINETUNE_ARG, SPARSIFY_ARG = "--finetune-arg", "--sparsify-arg"
+
+
+Taken = Callable[[str], Any]
+"""What an option of the command is, by its parameter: as typed, or as the preset has it."""
+
+
+def preset_for(ctx: typer.Context, name: str | None) -> Taken:
+    """Raises ``UsageError`` for a preset that does not exist, or does not suit the rest."""
+    typed = ctx.params
+    if name is None:
+        return lambda parameter: typed.get(parameter)
+
+    def is_typed(parameter: str) -> bool:
+        source = ctx.get_parameter_source(parameter)
+        return source is not None and source.name != "DEFAULT"
+
+    known = preset(
+        name, sparsify=typed["sparsify"], criterion=typed["criterion"] if is_typed("criterion") else None,
+        rounds=typed["rounds"], speedup=typed["speedup"],
+    )  # fmt: skip
+
+    def taken(parameter: str) -> Any:
+        return typed[parameter] if is_typed(parameter) else known.get(parameter, typed.get(parameter))
+
+    return taken
+
+
+def trainings_of(taken: Taken, sparsify_arg: list[str] | None, finetune_arg: list[str] | None) -> Trainings:
+    """Single settings that were typed stand beside those of the preset. Raises ``UsageError``."""
+    before = parse_settings(sparsify_arg or (), SPARSIFY_ARG, numbers=True)
+    after = parse_settings(finetune_arg or (), FINETUNE_ARG)
+    return Trainings(
+        taken("sparsify"), taken("sparsify_epochs"), {**(taken("sparsify_args") or {}), **before},
+        taken("rounds"), taken("prune_when"), taken("finetune_epochs"),
+        {**(taken("finetune_args") or {}), **after},
+    )  # fmt: skip
 
 
 @dataclass(frozen=True)
 class Course:
-    """Each named as its option; ``arguments`` as typed."""
+    """``trainings`` and each of the rest, named as its option."""
 
-    epochs: int | None = None
-    arguments: tuple[str, ...] = ()
+    trainings: Trainings = field(default_factory=Trainings)
+    init: str | None = None
     eval_data: str | None = None
     resume: bool = False
     save_minutes: float = 10.0
 
-    def check(self, data: str | None) -> None:
+    def check(self, data: str | None, *, steps: int, planned: bool, dry_run: bool) -> None:
         """Raise ``UsageError`` for the first thing wrong on the command line."""
-        if self.epochs is None:
+        asked = self.trainings
+        if self.init is not None:
+            names.require_known("init", self.init, names.INIT)
+            if not asked.any:
+                raise UsageError(
+                    "--init random, and nothing is trained", "--rounds 5, or --finetune-epochs 30"
+                )
+        if asked.sparsify is not None:
+            names.require_known("regularizer", asked.sparsify, names.REGULARIZERS, "prunecli.regularizers")
+        asked.check(data=data is not None, steps=steps, planned=planned)
+        if not asked.any:
             self._check_nothing_given()
             return
-        if data is None:
-            raise UsageError("--finetune-epochs needs data", "--data SPEC, like --data imagefolder:DIR")
-        options.require_from("--finetune-epochs", self.epochs, 1)
-        settings = parse_settings(self.arguments, FINETUNE_ARG)
-        for name, other in (("epochs", "--finetune-epochs"), ("seed", "--seed")):
-            if name in settings:
-                raise UsageError(f"{FINETUNE_ARG} {name} is what {other} says", f"{other} {settings[name]}")
-        options.require_data(self.eval_data, settings.pop(SAMPLES, None), None, 1)
-        Settings.of({**settings, "epochs": self.epochs})
+        for given in (asked.sparsify_args, asked.finetune_args):
+            options.require_data(self.eval_data, given.get(SAMPLES), None, 1)
         if not self.save_minutes >= 0:
             raise UsageError("--save-minutes is out of range", "a number of minutes from 0")
+        if asked.before and dry_run:
+            raise UsageError(
+                "--dry-run trains nothing, and what is cut is known after the training",
+                "leave --dry-run out, or --sparsify, --rounds and --prune-when",
+            )
         if launched().size > 1:
             raise UsageError(
                 "prune run trains in one process",
-                "without --finetune-epochs, then torchrun ... -m prunecli finetune OUT --against CKPT",
+                "torchrun ... -m prunecli sparsify or finetune, each alone, before and after prune run",
             )
 
     def _check_nothing_given(self) -> None:
-        given = {FINETUNE_ARG: self.arguments, "--eval-data": self.eval_data, "--resume": self.resume}
+        given = {"--eval-data": self.eval_data, "--resume": self.resume}
         first = next((option for option, value in given.items() if value), None)
         if first is not None:
             raise UsageError(f"{first} is given, and nothing is trained", "--finetune-epochs 30")
 
     def check_files(self, output: Path, force: bool) -> None:
-        if self.epochs is not None:
+        if self.trainings.any:
             Kept(output).check(self.resume, force)
 
     def for_api(self, output: Path) -> dict[str, Any]:
         """As ``prunecli.prune`` takes it; nothing where nothing is trained."""
-        if self.epochs is None:
+        asked = self.trainings
+        if not asked.any:
             return {}
         kept = Kept(output)
         return {
-            "finetune_epochs": self.epochs, "finetune_args": parse_settings(self.arguments, FINETUNE_ARG),
+            "sparsify": asked.sparsify, "sparsify_epochs": asked.sparsify_epochs,
+            "sparsify_args": asked.sparsify_args, "rounds": asked.rounds, "prune_when": asked.prune_when,
+            "finetune_epochs": asked.finetune_epochs, "finetune_args": asked.finetune_args,
             "eval_data": self.eval_data, "resume": self.resume, "save_seconds": 60 * self.save_minutes,
             "state": kept.state, "metrics": kept.metrics,
         }  # fmt: skip

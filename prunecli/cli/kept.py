@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import glob
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -31,13 +32,19 @@ class Kept:
     def _beside(self, ending: str) -> Path:
         return self.output.with_name(f"{self.output.name.removesuffix('.safetensors')}{ending}")
 
+    def _states(self) -> list[Path]:
+        """Of all trainings of the run."""
+        stem = glob.escape(self.state.stem)
+        return [self.state] if self.state.exists() else sorted(self.state.parent.glob(f"{stem}.*.pt"))
+
     def check(self, resume: bool, force: bool) -> None:
         """Raise ``UsageError`` where there is nothing to go on with, or something that would be lost."""
-        if resume and not self.state.exists():
+        there = self._states()
+        if resume and not there:
             raise UsageError(f"there is no state to resume from: {self.state}", "leave --resume out")
-        if self.state.exists() and not resume and not force:
+        if there and not resume and not force:
             raise UsageError(
-                f"{self.state} is the state of a run that was stopped",
+                f"{there[0]} is the state of a run that was stopped",
                 "--resume goes on with it, --force starts anew",
             )
         if not resume:

@@ -15,7 +15,7 @@ def ls(
     what: Annotated[str, typer.Argument(metavar="|".join(names.LISTS), help="Which names to list.")],
     json: Json = False,
 ) -> None:
-    """List criteria, schemes, regularizers or networks."""
+    """List criteria, schemes, regularizers, presets or networks."""
     names.require_known("list", what, names.LISTS)
     rows = _ROWS[what]()
     if json:
@@ -62,9 +62,18 @@ def _regularizers() -> list[dict[str, str]]:
     ]  # fmt: skip
 
 
+def _presets() -> list[dict[str, str]]:
+    from prunecli.presets import PRESETS
+
+    return [
+        {"name": name, "summary": one.summary, "source": one.source} for name, one in sorted(PRESETS.items())
+    ]
+
+
 _ROWS: dict[str, Callable[[], list[dict[str, str]]]] = {
     "criteria": _criteria,
     "schemes": _schemes,
     "regularizers": _regularizers,
+    "presets": _presets,
     "networks": _networks,
 }

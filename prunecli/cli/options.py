@@ -33,6 +33,15 @@ Checkpoint: TypeAlias = Annotated[
         help="Checkpoint: .safetensors (or its index .json), .pth, .pt, .bin, or a Hugging Face directory.",
     ),
 ]
+MaybeCheckpoint: TypeAlias = Annotated[
+    Path | None,
+    typer.Argument(
+        metavar="[CKPT]",
+        help="Checkpoint: .safetensors (or its index .json), .pth, .pt, .bin, or a Hugging Face directory. "
+        "None with --init random.",
+        show_default=False,
+    ),
+]
 Arch: TypeAlias = Annotated[
     str | None,
     typer.Option(

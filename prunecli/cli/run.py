@@ -11,15 +11,15 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from prunecli.cli import options, output, settings
-from prunecli.cli.course import Course
+from prunecli.cli.course import Course, preset_for, trainings_of
 from prunecli.cli.options import (
     GROUPS,
+    NETWORK,
     OUTPUT,
     RUNNING,
     Arch,
     ArchArg,
     CalibrationCount,
-    Checkpoint,
     Data,
     Device,
     EvalData,
@@ -28,6 +28,7 @@ from prunecli.cli.options import (
     Input,
     Json,
     Loss,
+    MaybeCheckpoint,
     Memory,
     Normalize,
     Only,
@@ -51,13 +52,22 @@ if TYPE_CHECKING:
 
 TARGET = "Target (one, or --plan; or none with --heads or --ratio-for)"
 METHOD = "What is removed"
-TRAINING = "Training after the cut"
+TRAINING = "Training before and after the cut"
 REPAIR = "Repair (--data: on real inputs; without, on noise)"
 
 
 # Long because Typer reads the options from the signature; everything after it is a few lines.
 def run(
-    ckpt: Checkpoint,
+    ctx: typer.Context,
+    ckpt: MaybeCheckpoint = None,
+    init: Annotated[
+        str | None,
+        typer.Option(
+            metavar="random",
+            rich_help_panel=NETWORK,
+            help="Instead of CKPT: --arch with weights drawn by --seed, to be trained here.",
+        ),
+    ] = None,
     speedup: Annotated[
         float | None,
         typer.Option(metavar="X", rich_help_panel=TARGET, help="Dense MACs / pruned MACs, like 2."),
@@ -126,6 +136,56 @@ def run(
             rich_help_panel=REPAIR,
             help="Do what takes about so long, estimated from sizes. Default: 60 on noise, no limit with "
             "--data.",
+        ),
+    ] = None,
+    preset: Annotated[
+        str | None,
+        typer.Option(
+            metavar="NAME",
+            rich_help_panel=TRAINING,
+            help="Settings of a paper for what is not given; see prune ls presets.",
+        ),
+    ] = None,
+    sparsify: Annotated[
+        str | None,
+        typer.Option(
+            metavar="NAME",
+            rich_help_panel=TRAINING,
+            help="Train with a regularizer before the cut; see prune ls regularizers.",
+        ),
+    ] = None,
+    sparsify_epochs: Annotated[
+        int | None,
+        typer.Option(
+            metavar="N",
+            rich_help_panel=TRAINING,
+            help="How long to train before the cut. With --rounds: before each, 1 unless given.",
+        ),
+    ] = None,
+    sparsify_arg: Annotated[
+        list[str] | None,
+        typer.Option(
+            metavar="K=V",
+            rich_help_panel=TRAINING,
+            help="An option of prune sparsify, like lr=0.05, or a number of the regularizer, like "
+            "strength=1e-3. Repeatable.",
+        ),
+    ] = None,
+    rounds: Annotated[
+        int | None,
+        typer.Option(
+            metavar="N",
+            rich_help_panel=TRAINING,
+            help="Train and cut N times, in equal shares.",
+        ),
+    ] = None,
+    prune_when: Annotated[
+        str | None,
+        typer.Option(
+            metavar="mask-stable[=F]",
+            rich_help_panel=TRAINING,
+            help="End the training before the cut once less than F (0.1) of all units change sides from one "
+            "epoch to the next.",
         ),
     ] = None,
     finetune_epochs: Annotated[
@@ -219,10 +279,13 @@ def run(
     threads: Threads = None,
 ) -> None:
     """Prune a checkpoint into a smaller one that loads and runs."""
+    with_preset = preset_for(ctx, preset)
+    criterion, scheme, repair = (with_preset(name) for name in ("criterion", "scheme", "repair"))
+    trainings = trainings_of(with_preset, sparsify_arg, finetune_arg)
     targets = {"speedup": speedup, "flops": flops, "params": params, "ratio": ratio}
     groups = settings.groups(heads, only, ignore, ratio_for, round_to_for)
     request = settings.Request(
-        files=settings.files(ckpt, out, report, arch),
+        files=settings.files(ckpt, out, report, arch, init=init),
         choices=settings.Choices(criterion, scheme, reduce, normalize, device, loss, temperature),
         repair=settings.Repair(repair, data, samples, transform, memory, repair_seconds),
         limits=settings.Limits(protect, max_ratio, round_to, steps, tolerance, seed, threads),
@@ -231,7 +294,7 @@ def run(
         network=options.network(arch, arch_arg, input, unsafe_load),
         plan_file=plan,
         printing=settings.Printing(as_json=json, quiet=quiet, force=force, dry_run=dry_run),
-        course=Course(finetune_epochs, tuple(finetune_arg or ()), eval_data, resume, save_minutes),
+        course=Course(trainings, init, eval_data, resume, save_minutes),
     )
     request.check()
     _execute(request)
@@ -266,13 +329,13 @@ def _prune(
 ) -> Result:
     import prunecli
 
-    def told(row: EpochRow) -> None:
+    def told(row: EpochRow, stage: str, epochs: int) -> None:
         from prunecli.report.finetuned import epoch_line
 
-        line(epoch_line(row, request.course.epochs or row.epoch))
+        line(f"{stage}: {epoch_line(row, epochs)}")
 
     # A dry run asks for the plan alone.
-    trains = request.course.epochs is not None and not request.printing.dry_run
+    trains = request.course.trainings.any and not request.printing.dry_run
     asked: dict[str, Any] = dict(request.target)
     if trains:
         asked |= {**request.course.for_api(request.files.output), "on_epoch": told}
@@ -281,6 +344,7 @@ def _prune(
     repair = request.repair
     return prunecli.prune(
         request.files.checkpoint,
+        init=request.course.init,
         **asked,
         arch=network.arch,
         arch_args=network.arguments,

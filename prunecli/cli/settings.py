@@ -148,7 +148,7 @@ class Repair:
 class Files:
     """The files of a run. ``as_directory``: the output is a model directory, like the checkpoint."""
 
-    checkpoint: Path
+    checkpoint: Path | None
     output: Path
     reports: tuple[Path, ...]
     as_directory: bool = False
@@ -157,7 +157,8 @@ class Files:
         """Raise for a file that cannot be read, or that cannot be written although it is going to be."""
         for report in self.reports:
             require_ending(report, names.REPORT_ENDINGS)
-        require_readable(self.checkpoint)
+        if self.checkpoint is not None:
+            require_readable(self.checkpoint)
         if not self.as_directory and self.output.suffix != ".safetensors":
             raise UsageError(
                 f"{self.output}: the output is a .safetensors file",
@@ -165,10 +166,10 @@ class Files:
             )
         if dry_run:
             return
-        if self.as_directory:
+        if self.as_directory and self.checkpoint is not None:
             refuse_directory(self.output, self.checkpoint, force)
         for path in self.reports if self.as_directory else (self.output, *self.reports):
-            if path.exists() and path.samefile(self.checkpoint):
+            if self.checkpoint is not None and path.exists() and path.samefile(self.checkpoint):
                 raise UsageError(f"{path} is the checkpoint itself", "choose another name with -o")
             require_writable(path, force or is_stdout(path))
 
@@ -205,7 +206,10 @@ class Request:
         self.repair.check()
         self.limits.check()
         self.groups.check()
-        self.course.check(self.repair.data)
+        self.course.check(
+            self.repair.data, steps=self.limits.steps, planned=self.plan_file is not None,
+            dry_run=self.printing.dry_run,
+        )  # fmt: skip
         if self.plan_file is None:
             chosen = self.choices
             names.require_data_for([chosen.criterion], self.repair.data)
@@ -216,15 +220,18 @@ class Request:
 
 
 def files(
-    checkpoint: Path,
+    checkpoint: Path | None,
     output: Path | None,
     reports: list[Path] | None,
     arch: str | None = None,
     made: str = "pruned",
+    init: str | None = None,
 ) -> Files:
     """The files with their defaults: STEM.MADE.safetensors (or DIR.MADE) beside the checkpoint, and a report
-    beside that.
+    beside that. Raises ``UsageError`` where there is no checkpoint and nothing instead.
     """
+    if checkpoint is None or init is not None:
+        return _files_without(checkpoint, output, reports, arch, init)
     as_directory = is_written_as_directory(checkpoint, arch)
     place = checkpoint if checkpoint.name else checkpoint.resolve()
     if output is None and as_directory:
@@ -235,8 +242,30 @@ def files(
         stem = place.name.removesuffix(".safetensors.index.json")
         stem = stem if stem != place.name or place.is_dir() else place.stem
         output = place.with_name(f"{stem}.{made}.safetensors")
-    report = output.with_name(f"{output.name}.json") if as_directory else output.with_suffix(".json")
-    return Files(checkpoint, output, tuple(reports or [report]), as_directory)
+    return Files(checkpoint, output, tuple(reports or [_report_of(output, as_directory)]), as_directory)
+
+
+def _files_without(
+    checkpoint: Path | None,
+    output: Path | None,
+    reports: list[Path] | None,
+    arch: str | None,
+    init: str | None,
+) -> Files:
+    if init is None:
+        raise UsageError("no checkpoint given", "prune run CKPT, or --init random --arch NAME")
+    if checkpoint is not None:
+        raise UsageError(f"--init {init} begins without a checkpoint", f"leave {checkpoint} out, or --init")
+    if arch is None:
+        raise UsageError(f"--init {init} needs an architecture", "--arch torchvision:resnet18")
+    if output is None:
+        raise UsageError(f"--init {init} has no checkpoint to name the output after", "-o OUT.safetensors")
+    as_directory = arch.startswith("hf:")
+    return Files(None, output, tuple(reports or [_report_of(output, as_directory)]), as_directory)
+
+
+def _report_of(output: Path, as_directory: bool) -> Path:
+    return output.with_name(f"{output.name}.json") if as_directory else output.with_suffix(".json")
 
 
 def groups(

@@ -190,6 +190,7 @@ class Request:
         options.require_from("--threads", self.running["threads"], 1)
         if not self.running["save_seconds"] >= 0:
             raise UsageError("--save-minutes is out of range", "a number of minutes from 0")
+        assert self.files.checkpoint is not None
         options.require_readable(self.files.checkpoint)
         if self.against is not None:
             options.require_readable(self.against)

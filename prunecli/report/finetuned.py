@@ -86,9 +86,10 @@ def settings(chosen: Mapping[str, Any]) -> str:
     )
 
 
-def epochs(rows: tuple[EpochRow, ...]) -> RenderableType:
-    """The last of them, one per line."""
-    table = grid(">epoch", ">learning rate", ">loss", ">top-1 in training", ">top-1", ">loss there", ">time")
+def epochs(rows: tuple[EpochRow, ...], stage: str = "") -> RenderableType:
+    """The last of them, one per line; of ``stage``, where there are several."""
+    titles = ("learning rate", "loss", "top-1 in training", "top-1", "loss there", "time")
+    table = grid(f">{stage} epoch".replace("> ", ">"), *(f">{title}" for title in titles))
     if len(rows) > MOST_EPOCHS:
         table.add_row(f"... {len(rows) - MOST_EPOCHS} more")
     for row in rows[-MOST_EPOCHS:]:

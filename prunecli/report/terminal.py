@@ -14,7 +14,7 @@ from rich.text import Text
 
 from prunecli.report import mended
 from prunecli.report.evaluated import quality
-from prunecli.report.finetuned import epochs, settings
+from prunecli.report.finetuned import epochs, settings, sparsity
 from prunecli.report.model import GroupRow, Inspection, Proof, Report, Totals, Verification
 from prunecli.report.tables import grid, heading, pairs, safe
 from prunecli.report.text import count, gist, one_line, plural, seconds, shape, size, times
@@ -35,7 +35,7 @@ def result(report: Report) -> tuple[RenderableType, ...]:
         Text(),
         _facts(report),
         *((Text(), quality(report.quality)) if report.quality else ()),
-        *(part for stage in report.training for part in (Text(), epochs(stage.epochs))),
+        *(part for stage in report.training for part in (Text(), epochs(stage.epochs, stage.name))),
         *_removed(report.groups),
         *_left(report.groups),
         *_unrepaired(report),
@@ -118,6 +118,8 @@ def _facts(report: Report) -> RenderableType:
         learned = ", with the dense network beside it" if stage.distilled else ""
         length = plural(len(stage.epochs), "epoch")
         facts.append((stage.name, f"{length} of {settings(stage.settings)}{learned}"))
+        if stage.sparsity is not None:
+            facts += sparsity(stage.sparsity)
     if report.output:
         facts.append(("file", f"{size(report.output.bytes)}, sha256 {report.output.digest[:16]}..."))
     facts += _unsupported(report.unsupported)

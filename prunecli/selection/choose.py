@@ -22,6 +22,9 @@ from prunecli.surgery import cut
 Gathered = Callable[[Space, Mapping[str, Tensor], Plan], Evidence | None]
 """What data says about what is left of a network: of its sizes, its tensors, and the plan that led there."""
 
+Trained = Callable[[Space, Mapping[str, Tensor], Plan, int], Mapping[str, Tensor]]
+"""The tensors of what is left of a network after training, before the round of that number (from 0)."""
+
 
 @dataclass(frozen=True)
 class Choice:
@@ -55,6 +58,7 @@ class Options:
     tolerance: float
     device: str
     gathered: Gathered | None
+    trained: Trained | None
 
 
 def choose(
@@ -73,10 +77,11 @@ def choose(
     device: str = "cpu",
     asked: Asked | None = None,
     gathered: Gathered | None = None,
+    trained: Trained | None = None,
 ) -> Choice:
     """Prune ``tensors`` to ``target`` in ``steps`` rounds, scoring anew in each; what is ``asked`` of single
     groups holds besides, or is all there is to do where there is no target. ``gathered`` gives in each round
-    what a criterion needs of data.
+    what a criterion needs of data; what is left is ``trained`` before each.
 
     Raises ``UsageError`` for unknown names, numbers out of range and options that contradict each other,
     ``InputError`` for scores that are not finite, ``ImpossibleError`` for a target or a ratio that cannot be
@@ -91,7 +96,8 @@ def choose(
     if target is None and not asked.is_target:
         raise UsageError("no target given", "like --speedup 2, --ratio 0.5 or --heads 0.5")
     options = Options(
-        criterion, scheme, target, limits, steps, seed, reduce, normalize, tolerance, device, gathered
+        criterion, scheme, target, limits, steps, seed, reduce, normalize, tolerance, device, gathered,
+        trained,
     )  # fmt: skip
     notes: tuple[str, ...] = ()
     enforced: tuple[Guard, ...] = ()
@@ -121,6 +127,9 @@ def _in_rounds(
     choice = Choice(Plan({}, {}), single.space, dict(tensors), (), (), 0.0)
     whole: Mapping[str, str] = {}
     for done in range(options.steps):
+        if options.trained is not None:
+            tensors = options.trained(choice.space, choice.tensors, choice.plan, done)
+            choice = replace(choice, tensors=dict(tensors))
         began = perf_counter()
         choice, no_room = _round(choice, dense, options, (done + 1) / options.steps, enforced, single)
         whole = whole or no_room if done == 0 else whole

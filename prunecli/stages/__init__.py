@@ -1,6 +1,6 @@
-"""Training within ``prune run``: what it takes, where it stands between the cut and the file."""
+"""Training within ``prune run``: what it takes, and where it stands beside the cuts."""
 
-from prunecli.stages.course import Course
-from prunecli.stages.finetune import Tuned, tuned
+from prunecli.stages.course import Course, OnEpoch
+from prunecli.stages.program import Program
 
-__all__ = ["Course", "Tuned", "tuned"]
+__all__ = ["Course", "OnEpoch", "Program"]

@@ -13,9 +13,10 @@ SAMPLES = "samples"
 """Not of the settings: how many samples of the data are trained on."""
 
 
-def parse_settings(pairs: Sequence[str], option: str) -> dict[str, Any]:
+def parse_settings(pairs: Sequence[str], option: str, *, numbers: bool = False) -> dict[str, Any]:
     """``["lr=0.1", "batch-size=64"]`` to ``{"lr": 0.1, "batch_size": 64}``; ``none`` where a setting may be
-    left open. Raises ``UsageError`` for text that is no NAME=VALUE, and for a name or value that cannot be.
+    left open. With ``numbers`` another name is a number of something else, under that name. Raises
+    ``UsageError`` for text that is no NAME=VALUE, and for a name or value that cannot be.
     """
     kinds = {item.name: str(item.type) for item in fields(Settings)} | {SAMPLES: "int | None"}
     found: dict[str, Any] = {}
@@ -24,6 +25,9 @@ def parse_settings(pairs: Sequence[str], option: str) -> dict[str, Any]:
         key = name.strip().replace("-", "_")
         if not equals:
             raise UsageError(f"{option} {pair} is not NAME=VALUE", f"like {option} lr=0.05")
+        if key not in kinds and numbers:
+            found[name.strip()] = _value(text.strip(), "float", f"{option} {pair}")
+            continue
         if key not in kinds:
             raise unknown_name("setting", name, [known.replace("_", "-") for known in kinds])
         found[key] = _value(text.strip(), kinds[key], f"{option} {pair}")

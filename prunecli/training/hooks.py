@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from typing import Any, Protocol
+from typing import Any, Protocol, runtime_checkable
 
 from torch import nn
 
+from prunecli.plan import Plan
 from prunecli.report.epochs import Sparsity
 
 
@@ -28,6 +29,14 @@ class Regularizer(Protocol):
     def load_state_dict(self, state: Mapping[str, Any]) -> None: ...
 
 
+@runtime_checkable
+class Ending(Protocol):
+    """A regularizer that may end the training after an epoch."""
+
+    @property
+    def ended(self) -> bool: ...
+
+
 class Sparsifier(Protocol):
     """A training in which units become small, from its set-up to its report. ``name`` is what the recipe
     calls it.
@@ -42,6 +51,10 @@ class Sparsifier(Protocol):
 
     def begin(self, network: nn.Module, steps: int) -> Regularizer:
         """What takes part in the ``steps`` in which ``network`` is trained."""
+
+    @property
+    def plan(self) -> Plan | None:
+        """At the end: what is to be cut, if the training has picked it."""
 
     def told(self) -> tuple[Sparsity, Sequence[str]]:
         """At the end: the part of the report, and notes."""

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -41,6 +41,10 @@ class Kept:
             raise UsageError("resume needs the state of the run", "state=FILE")
         return Kept(_path(state), resume, seconds, _path(metrics))
 
+    def named(self, name: str) -> Kept:
+        """The same for one of several trainings: its files are beside those of the last."""
+        return replace(self, state=_named(self.state, name), metrics=_named(self.metrics, name))
+
     def keeping(self, identity: Mapping[str, Any]) -> Keeping | None:
         if self.state is None:
             return None
@@ -49,3 +53,7 @@ class Kept:
 
 def _path(given: str | Path | None) -> Path | None:
     return None if given is None else Path(given)
+
+
+def _named(path: Path | None, name: str) -> Path | None:
+    return None if path is None else path.with_name(f"{path.stem}.{name}{path.suffix}")

@@ -17,6 +17,7 @@ from prunecli.report.figures import Quality
 from prunecli.report.trained import EpochRow
 from prunecli.training import journal, randomness
 from prunecli.training.deck import Deck
+from prunecli.training.hooks import Ending
 from prunecli.training.kept import Keeping
 from prunecli.training.order import epoch_order, places, steps_per_epoch
 from prunecli.training.sharding import share
@@ -146,6 +147,8 @@ class Loop:
 
     def _stops_early(self) -> bool:
         patience = self.stepper.settings.patience
+        if isinstance(self.stepper.regularizer, Ending) and self.stepper.regularizer.ended:
+            return True
         if patience is None or not self.rows:
             return False
         return self.rows[-1].epoch - journal.best(self.rows).epoch >= patience
