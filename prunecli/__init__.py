@@ -20,6 +20,7 @@ if TYPE_CHECKING:
     from prunecli.finetuning import Finetuned, finetune
     from prunecli.loading import load
     from prunecli.plan import Plan
+    from prunecli.presets import preset
     from prunecli.regularizers import register_regularizer
     from prunecli.report.figures import Quality
     from prunecli.report.measured import Evaluation
@@ -54,6 +55,7 @@ _MODULE_OF = {
     "finetune": "prunecli.finetuning",
     "inspect": "prunecli.api",
     "load": "prunecli.loading",
+    "preset": "prunecli.presets",
     "prune": "prunecli.api",
     "register_adapter": "prunecli.coupling",
     "register_criterion": "prunecli.criteria",
@@ -91,6 +93,7 @@ __all__ = [
     "finetune",
     "inspect",
     "load",
+    "preset",
     "prune",
     "register_adapter",
     "register_criterion",

@@ -75,7 +75,7 @@ def _greg_cifar(asked: Asked) -> Options:
     """
     before = {"delta": 1e-4, "delta-all": 1e-5, "every": 10.0, "lr": 1e-3, "batch_size": 256}
     after = _after(120, (60, 90), lr=0.01, batch_size=256)
-    return _greg(asked, before, {"greg-1": 536, "greg-2": 587}, after)
+    return _greg(asked, before, {"greg-1": 536, "greg-2": 582}, after)
 
 
 def _greg_imagenet(asked: Asked) -> Options:

@@ -9,6 +9,8 @@ import pytest
 from cli_runner import run_here
 from test_cli_run import FakeApi, api
 
+from prunecli.presets import preset
+
 __all__ = ["api"]
 
 
@@ -44,9 +46,85 @@ def test_a_dry_run_trains_nothing(path: Path, api: FakeApi, capsys: pytest.Captu
     assert "finetune_epochs" not in api.calls[0]
 
 
+def test_trainings_before_the_cut_are_handed_on(
+    path: Path, api: FakeApi, capsys: pytest.CaptureFixture[str]
+) -> None:
+    typed = (
+        "--data digits --sparsify group-norm --sparsify-epochs 3 --sparsify-arg strength=1e-3 "
+        "--sparsify-arg batch-size=9 --prune-when mask-stable=0.2 -o s.safetensors"
+    )
+    assert ran_with(capsys, typed)[0] == 0
+    (call,) = api.calls
+    expected: dict[str, Any] = {
+        "sparsify": "group-norm", "sparsify_epochs": 3, "sparsify_args": {"strength": 1e-3, "batch_size": 9},
+        "prune_when": "mask-stable=0.2", "rounds": None, "finetune_epochs": None, "init": None,
+    }  # fmt: skip
+    assert {name: call[name] for name in expected} == expected
+
+
+def test_a_preset_is_what_was_not_typed(path: Path, api: FakeApi, capsys: pytest.CaptureFixture[str]) -> None:
+    typed = (
+        "--data digits --preset pruningbench:resnet50-cifar100 --sparsify group-lasso --sparsify-epochs 7 "
+        "--sparsify-arg strength=1 --finetune-arg lr=0.5 --repair bn"
+    )
+    assert ran_with(capsys, typed)[0] == 0
+    (call,) = api.calls
+    known = preset("pruningbench:resnet50-cifar100", sparsify="group-lasso")
+    assert call["criterion"] == known["criterion"] == "magnitude-l2"
+    assert (call["sparsify_epochs"], call["repair"]) == (7, "bn")
+    assert call["sparsify_args"] == {**known["sparsify_args"], "strength": 1.0}
+    assert call["finetune_args"] == {**known["finetune_args"], "lr": 0.5}
+    assert call["finetune_epochs"] == 100
+
+
+def test_random_weights_have_no_checkpoint(
+    path: Path, api: FakeApi, capsys: pytest.CaptureFixture[str]
+) -> None:
+    ran = run_here(
+        capsys, "run", "--speedup", "2", "--init", "random", "--arch", "cifar:resnet8", "--data", "digits",
+        "--rounds", "2", "-o", "r.safetensors",
+    )  # fmt: skip
+    assert ran.code == 0, ran.err
+    assert (api.calls[0]["init"], api.calls[0]["model_or_path"]) == ("random", None)
+
+
 @pytest.mark.parametrize(
     ("typed", "message"),
     [
+        ((), "no checkpoint given"),
+        (("--init", "random", "--rounds", "2"), "--init random needs an architecture"),
+        (("--init", "random", "--arch", "cifar:resnet8", "--rounds", "2"), "has no checkpoint to name"),
+        (
+            ("m.pth", "--init", "random", "--arch", "cifar:resnet8", "--rounds", "2"),
+            "--init random begins without a checkpoint",
+        ),
+        (
+            ("--init", "random", "--arch", "cifar:resnet8", "-o", "r.safetensors"),
+            "--init random, and nothing is trained",
+        ),
+        (("--init", "zeros", "--arch", "cifar:resnet8", "-o", "r.safetensors"), "unknown init 'zeros'"),
+    ],
+)
+def test_what_is_pruned_must_be_one(
+    typed: tuple[str, ...], message: str, path: Path, api: FakeApi, capsys: pytest.CaptureFixture[str]
+) -> None:
+    ran = run_here(capsys, "run", "--speedup", "2", "--data", "digits", *typed)
+    assert (ran.code, api.calls) == (2, [])
+    assert message in ran.err.splitlines()[0]
+
+
+@pytest.mark.parametrize(
+    ("typed", "message"),
+    [
+        ("--rounds 3", "--rounds needs data"),
+        ("--data digits --sparsify group-laso --sparsify-epochs 2", "unknown regularizer 'group-laso'"),
+        ("--data digits --sparsify group-lasso", "--sparsify group-lasso: for how long?"),
+        ("--data digits --rounds 2 --sparsify-arg strength=1", "strength is no setting"),
+        ("--data digits --rounds 2 --sparsify-arg strength=a", "'a' is not a number"),
+        ("--data digits --rounds 2 --steps 2", "--rounds goes without --steps"),
+        ("--data digits --rounds 2 --dry-run", "--dry-run trains nothing"),
+        ("--data digits --preset greg:slow", "unknown preset 'greg:slow'"),
+        ("--data digits --preset greg:fast", "--sparsify greg-1: for how long?"),
         ("--finetune-epochs 3", "--finetune-epochs needs data"),
         ("--data digits --finetune-epochs 0", "--finetune-epochs 0 is out of range"),
         ("--data digits --finetune-epochs 3 --finetune-arg epochs=2", "--finetune-arg epochs is what"),
