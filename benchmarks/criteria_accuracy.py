@@ -99,7 +99,7 @@ def one(checkpoint: Path, networks: Path, results: Path, key: Key) -> Cell:
     if key.criterion == "dense":
         network = dense(checkpoint)
         reached = accuracy(network, *images_of("t10k"))
-        torch.save(network, networks / "dense.pt")
+        torch.save(network.state_dict(), networks / "dense.pt")
         return Cell(key, "dense", 1.0, 1.0, 0.0, reached, reached)
     options: dict[str, Any] = {"criterion": key.criterion, "scheme": key.scheme, "steps": key.steps}
     if key.criterion not in NEEDS_NO_DATA:
@@ -112,14 +112,16 @@ def one(checkpoint: Path, networks: Path, results: Path, key: Key) -> Cell:
     same = next((row for row in cells(results) if row.plan == digest), None)
     if same is not None:
         return replace(cell, cut=same.cut, repaired=same.repaired)
-    repaired = prunecli.prune(checkpoint, **NETWORK, data=calibration(), plan=cut.plan, threads=1).model
-    torch.save(repaired, networks / f"{digest}.pt")
+    repaired = prunecli.prune(checkpoint, **NETWORK, data=calibration(), plan=cut.plan, threads=1)
+    repaired.save(networks / f"{digest}.safetensors", force=True)
     test = images_of("t10k")
-    return replace(cell, cut=accuracy(cut.model, *test), repaired=accuracy(repaired, *test))
+    return replace(cell, cut=accuracy(cut.model, *test), repaired=accuracy(repaired.model, *test))
 
 
 def tuned(networks: Path, plan: str) -> Tuned:
-    network = torch.load(networks / f"{plan}.pt", weights_only=False)
+    network = (
+        dense(networks / "dense.pt") if plan == "dense" else prunecli.load(networks / f"{plan}.safetensors")
+    )
     finetune(network, *images_of("train"), FINETUNING)
     return Tuned(plan, accuracy(network, *images_of("t10k")))
 
