@@ -196,7 +196,7 @@ def test_the_whole_way(saved: Path, checkpoint: Path, tmp_path: Path) -> None:
     ran = run_fresh("finetune", saved, *TINY, "--against", checkpoint, "-o", out, "-q")
     assert ran == Ran(0, f"{out}\n", "")
     assert sorted(item.name for item in tmp_path.iterdir()) == [
-        "tuned.json", "tuned.metrics.jsonl", "tuned.safetensors",
+        "tuned.events", "tuned.json", "tuned.metrics.jsonl", "tuned.safetensors",
     ]  # fmt: skip
     report = json.loads(out.with_suffix(".json").read_text())
     assert report["output"]["digest"] == digest(out)

@@ -56,7 +56,7 @@ def test_the_whole_way(checkpoint: Path, tmp_path: Path) -> None:
     assert "greg-1" in ran.out
     assert digest(checkpoint) == before
     assert sorted(path.name for path in tmp_path.iterdir()) == [
-        "s.json", "s.metrics.jsonl", "s.plan.json", "s.safetensors",
+        "s.events", "s.json", "s.metrics.jsonl", "s.plan.json", "s.safetensors",
     ]  # fmt: skip
     report = json.loads((tmp_path / "s.json").read_text())
     assert report["sparsity"]["target"] == "--ratio 0.3"

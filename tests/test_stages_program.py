@@ -36,7 +36,7 @@ def test_the_whole_way_is_one_report(tmp_path: Path) -> None:
     )  # fmt: skip
     assert ran == Ran(0, f"{out}\n", "")
     names = sorted(item.name for item in tmp_path.iterdir())
-    assert names == ["small.json", "small.metrics.jsonl", "small.safetensors"]
+    assert names == ["small.events", "small.json", "small.metrics.jsonl", "small.safetensors"]
     report = json.loads(out.with_suffix(".json").read_text())
     assert report["schema"] == "prunecli.report/1"
     assert list(report["quality"]) == ["dense", "cut", "repaired", "finetuned"]

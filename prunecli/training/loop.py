@@ -17,6 +17,7 @@ from prunecli.report.figures import Quality
 from prunecli.report.trained import EpochRow
 from prunecli.training import journal, randomness
 from prunecli.training.deck import Deck
+from prunecli.training.events import write_events
 from prunecli.training.hooks import Ending
 from prunecli.training.kept import Keeping
 from prunecli.training.order import epoch_order, places, steps_per_epoch
@@ -192,6 +193,7 @@ class Loop:
         write_state(self.keeping.path, {**self._state(self.keeping), "random": drawn[0], "others": drawn[1:]})
         if self.keeping.metrics is not None and self._step == 0:
             journal.write_metrics(self.keeping.metrics, self.rows)
+            write_events(self.keeping.metrics, self.rows[-1])
         self._saved = monotonic()
 
     def _state(self, keeping: Keeping) -> dict[str, Any]:
