@@ -91,7 +91,7 @@ def test_random_weights_have_no_checkpoint(
 @pytest.mark.parametrize(
     ("typed", "message"),
     [
-        ((), "no checkpoint given"),
+        ((), "missing argument 'CKPT'"),
         (("--init", "random", "--rounds", "2"), "--init random needs an architecture"),
         (("--init", "random", "--arch", "cifar:resnet8", "--rounds", "2"), "has no checkpoint to name"),
         (

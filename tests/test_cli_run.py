@@ -97,6 +97,7 @@ def test_every_option_reaches_the_api(
         "steps": 3,
         "ignore": ("layer1.*", "fc"),
         "only": ("layer*",),
+        "init": None,
         "heads": 0.25,
         "ratio_for": {"layer2.*": 0.5, "a=b": 0.0},
         "round_to_for": {"layer3.*": 4},

@@ -253,7 +253,7 @@ def _files_without(
     init: str | None,
 ) -> Files:
     if init is None:
-        raise UsageError("no checkpoint given", "prune run CKPT, or --init random --arch NAME")
+        raise UsageError("missing argument 'CKPT'", "see prune run --help")
     if checkpoint is not None:
         raise UsageError(f"--init {init} begins without a checkpoint", f"leave {checkpoint} out, or --init")
     if arch is None:

@@ -6,10 +6,10 @@ import os
 from collections.abc import Mapping
 from dataclasses import dataclass
 
-from prunecli.errors import PruneError, UsageError
+from prunecli.errors import ImpossibleError, PruneError, UsageError
 
 
-class ToldElsewhereError(PruneError):
+class ToldElsewhereError(ImpossibleError):
     """Why this process ends is said by another of the same training, and not said again."""
 
     def __init__(self) -> None:
