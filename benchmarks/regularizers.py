@@ -127,15 +127,17 @@ def alone(rounds: int, device: torch.device) -> dict[str, list[float]]:
     return found
 
 
-def page(
-    batch_size: int, steps: dict[str, list[float]], by_itself: dict[str, list[float]], where: str
-) -> str:
-    plain = median(steps["plain"])
+Times = dict[str, list[float]]
+
+
+def page(batch_size: int, steps: Times, by_itself: Times, where: str) -> str:
+    plain, rounds = median(steps["plain"]), len(steps["plain"])
     lines = [
         "# What regularizers cost", "",
-        f"A training step of resnet50 on {batch_size} images of 224 x 224 in float32 takes {plain:.3g} s "
-        f"without one ({where}).",
-        "", "| regularizer | step with it / without, median of pairs | by itself, ms | its share of a step |",
+        f"    python benchmarks/regularizers.py --batch {batch_size} --rounds {rounds}", "",
+        f"A training step of resnet50 on {batch_size} images of 224 x 224 in float32 takes {plain:.3g} s",
+        f"without one ({where}).", "",
+        "| regularizer | step with it / without, median of pairs | by itself, ms | its share of a step |",
         "|---|---|---|---|",
     ]  # fmt: skip
     for name, seconds in by_itself.items():
@@ -143,7 +145,7 @@ def page(
         own = mean(seconds)
         lines.append(f"| {name} | {median(pairs):.3f} | {1e3 * own:.1f} | {own / plain:.2%} |")
     lines += [
-        "", "By itself: the mean over whole numbers of ten steps, since `greg-1` and `greg-2` look at the "
+        "", "By itself: the mean over whole numbers of ten steps, since `greg-1` and `greg-2` look at the",
         "magnitudes in one of ten. It does not grow with the batch; its share falls as a step gets longer.",
     ]  # fmt: skip
     return "\n".join(lines) + "\n"

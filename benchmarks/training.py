@@ -26,7 +26,7 @@ from typing import Any
 import torch
 from fashion import FOLDER, SIDE, Recipe, pictures, resnet20, small_vgg, train
 from torch import nn
-from training_page import METHODS, NETWORKS, SEEDED, SEEDS, SPEEDUPS, Cell, Key, cells, page
+from training_page import METHODS, NETWORKS, ROUNDED, SEEDED, SEEDS, SPEEDUPS, Cell, Key, cells, page
 
 import prunecli
 from prunecli.checkpoint.specs import InputSpec
@@ -119,8 +119,27 @@ def before_cut(key: Key, folder: Path) -> Trained:
     return Trained(place, plan, known["told"])
 
 
+def in_rounds(key: Key, folder: Path) -> Cell:
+    """Five epochs, each followed by a cut (Lubana and Dick 2021), then finetuned like the rest."""
+    criterion, temperature = ROUNDED[key.method]
+    result = prunecli.prune(
+        folder / f"{key.network}.pth", speedup=key.speedup, criterion=criterion, temperature=temperature,
+        scheme="global", rounds=5, repair="none", data=f"{FASHION}:small_train", samples=512,
+        eval_data=samples("small_test"), seed=key.seed, threads=1,
+        sparsify_args={"samples": SAMPLES, "batch_size": 128, "lr": 0.01},
+        finetune_epochs=FINETUNING["epochs"],
+        finetune_args={"samples": SAMPLES, **{k: v for k, v in FINETUNING.items() if k != "epochs"}},
+        **named(key.network),
+    )  # fmt: skip
+    before, after, quality = result.report.before, result.report.after, result.report.quality
+    figures = [quality[name].top1 for name in ("trained", "cut", "finetuned")]
+    return Cell(key, before.macs / after.macs, *(figure or 0.0 for figure in figures))
+
+
 def one(key: Key, folder: Path) -> Cell:
     """Cut as trained, or one shot; then finetuned, all alike."""
+    if key.method in ROUNDED:
+        return in_rounds(key, folder)
     trained = before_cut(key, folder)
     how: dict[str, Any] = {"plan": trained.plan}
     if trained.plan is None:

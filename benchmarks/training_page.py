@@ -10,8 +10,12 @@ from statistics import mean, stdev
 from typing import Any
 
 NETWORKS = ("resnet20", "vgg")
+ROUNDED = {"grasp": ("grasp", 1.0), "grasp T=200": ("grasp", 200.0), "grasp-abs": ("grasp-abs", 1.0)}
+"""Criterion and temperature."""
+
 METHODS = (
     "one-shot", "greg-1", "greg-2", "repaired", "bn-scale", "group-lasso", "group-norm", "growing-reg",
+    *ROUNDED,
 )  # fmt: skip
 SPEEDUPS = (2.0, 4.0, 8.0)
 SEEDED = ("one-shot", "greg-1")
@@ -61,7 +65,9 @@ the row that says so.
 `one-shot`, `greg-1` and `repaired` remove the same units, those of the smallest L1 norm in the dense
 network; `greg-1` and `greg-2` are those of `--preset greg:fast`, over 1,570 steps. The other regularizers
 have PruningBench's numbers for ResNet18 and VGG19 on CIFAR-100; they are cut by `magnitude-l2`, `bn-scale`
-by `bn-scale`. Rows with a spread: mean of {seeds} seeds, and the standard deviation of the last figure."""
+by `bn-scale`. `grasp` and `grasp-abs` are of five rounds (`--rounds 5`): an epoch, then a cut to an equal
+share, under the scheme global; before and cut are those of the last. Rows with a spread: mean of {seeds}
+seeds, and the standard deviation of the last figure."""
 
 
 def page(results: Path, tested: int, trained: int) -> str:
