@@ -26,7 +26,7 @@ _prune() {
         --device) COMPREPLY=($(compgen -W 'auto cpu cuda mps' -- "$current")); return ;;
         --seed) return ;;
         --threads) return ;;
-        --init) return ;;
+        --init) COMPREPLY=($(compgen -W 'random' -- "$current")); return ;;
         --speedup) return ;;
         --flops) return ;;
         --params) return ;;
@@ -38,12 +38,12 @@ _prune() {
         --steps) return ;;
         --repair) COMPREPLY=($(compgen -W 'lstsq bn none' -- "$current")); return ;;
         --repair-seconds) return ;;
-        --preset) return ;;
+        --preset) COMPREPLY=($(compgen -W 'greg:cifar greg:imagenet greg:fast gradient-flow:cifar pruningbench:vgg19-cifar100 pruningbench:resnet18-cifar100 pruningbench:resnet50-cifar100 pruningbench:resnet18-imagenet pruningbench:resnet50-imagenet pruningbench:vit-small-imagenet' -- "$current")); return ;;
         --sparsify) COMPREPLY=($(compgen -W 'bn-scale greg-1 greg-2 group-lasso group-norm growing-reg' -- "$current")); return ;;
         --sparsify-epochs) return ;;
         --sparsify-arg) return ;;
         --rounds) return ;;
-        --prune-when) return ;;
+        --prune-when) COMPREPLY=($(compgen -W 'mask-stable' -- "$current")); return ;;
         --finetune-epochs) return ;;
         --finetune-arg) return ;;
         --eval-data) compopt -o nospace 2>/dev/null; COMPREPLY=($(compgen -W 'digits imagefolder: torchvision: npz: safetensors: noise' -- "$current")); return ;;

@@ -13,6 +13,8 @@ from pathlib import Path
 from typing import Any
 
 from prunecli.cli import early, names
+from prunecli.presets import PRESETS
+from prunecli.training.asked import STABLE
 from prunecli.training.settings import AMP, AUGMENTS, OPTIMIZERS, SCHEDULES
 
 FILE_NAMES = {"bash": "prune.bash", "zsh": "_prune", "fish": "prune.fish"}
@@ -30,6 +32,9 @@ _VALUES: dict[str, tuple[str, ...]] = {
     "--eval-data": names.DATA,
     "--loss": names.LOSSES,
     "--sparsify": names.REGULARIZERS,
+    "--preset": tuple(PRESETS),
+    "--prune-when": (STABLE,),
+    "--init": names.INIT,
     "--optimizer": OPTIMIZERS,
     "--schedule": SCHEDULES,
     "--augment": AUGMENTS,
