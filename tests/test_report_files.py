@@ -6,7 +6,7 @@ from dataclasses import replace
 from pathlib import Path
 
 import pytest
-from report_examples import SCORED, UNSCORED, report, scoring
+from report_examples import SCORED, UNSCORED, finetuning, report, scoring
 
 from prunecli.errors import OutputError
 from prunecli.plan import Plan
@@ -20,6 +20,15 @@ def test_the_report_is_written_whole_with_ordinary_permissions(tmp_path: Path) -
     assert json.loads(path.read_text()) == report().to_json()
     assert path.stat().st_mode & 0o600 == 0o600
     assert sorted(p.name for p in tmp_path.iterdir()) == ["r.json"]
+
+
+def test_the_ending_says_what_a_report_is(tmp_path: Path) -> None:
+    for found in (report(), finetuning()):
+        for ending, first in ((".json", "{"), (".md", "## resnet50.pth"), (".csv", None)):
+            path = tmp_path / f"r{ending}"
+            write_report(found, path)
+            header = first or ("name,type" if found == report() else "epoch,loss")
+            assert path.read_text().startswith(header)
 
 
 def test_a_report_that_cannot_be_written_is_an_output_error(tmp_path: Path) -> None:

@@ -251,7 +251,7 @@ def run(
         typer.Option(
             metavar="FILE",
             rich_help_panel=OUTPUT,
-            help="Where the report goes (.json). Repeatable. Default: OUT with .json.",
+            help="Where the report goes: .json, .md or .csv. Repeatable. Default: OUT with .json.",
         ),
     ] = None,
     force: Force = False,

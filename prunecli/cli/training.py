@@ -133,7 +133,7 @@ Reports: TypeAlias = Annotated[
     typer.Option(
         metavar="FILE",
         rich_help_panel=OUTPUT,
-        help="Where the report goes (.json). Repeatable. Default: OUT with .json.",
+        help="Where the report goes: .json, .md or .csv. Repeatable. Default: OUT with .json.",
     ),
 ]
 Amp: TypeAlias = Annotated[

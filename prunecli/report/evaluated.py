@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
 
 from rich.console import RenderableType
 from rich.text import Text
@@ -28,11 +28,17 @@ def evaluation(found: Evaluation) -> tuple[RenderableType, ...]:
 def quality(columns: Mapping[str, Quality]) -> RenderableType:
     """One column per network, one line per figure that any of them has."""
     table = grid("quality", *(f">{name}" for name in columns))
+    for row in figures(columns):
+        table.add_row(*row)
+    return table
+
+
+def figures(columns: Mapping[str, Quality]) -> Iterator[tuple[str, ...]]:
+    """Each figure that any of them has, in words, and how large it is in each."""
     for words, figure, shown in _FIGURES:
         values = [figure(column) for column in columns.values()]
         if any(value is not None for value in values):
-            table.add_row(words, *("-" if value is None else shown(value) for value in values))
-    return table
+            yield words, *("-" if value is None else shown(value) for value in values)
 
 
 def _share(value: float) -> str:

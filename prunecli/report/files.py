@@ -12,14 +12,26 @@ from typing import Any
 
 from prunecli.errors import OutputError
 from prunecli.plan import Plan
+from prunecli.report import markdown, spreadsheet
 from prunecli.report.model import Report
 from prunecli.report.scored import Scoring
 from prunecli.report.trained import Finetuning
 
 
 def write_report(report: Report | Finetuning, path: Path) -> None:
-    """Write ``report`` as JSON, whole or not at all. Raises ``OutputError``."""
-    _write(_json(report.to_json()), path)
+    """Write ``report`` as the ending of ``path`` says, ``.md``, ``.csv`` or JSON, whole or not at all. Raises
+    ``OutputError``.
+    """
+    _write(rendered(report, path.suffix), path)
+
+
+def rendered(report: Report | Finetuning, ending: str) -> str:
+    """``report`` as Markdown (``.md``), CSV (``.csv``) or JSON."""
+    if ending == ".md":
+        return markdown.finetuning(report) if isinstance(report, Finetuning) else markdown.result(report)
+    if ending == ".csv":
+        return spreadsheet.epochs(report) if isinstance(report, Finetuning) else spreadsheet.layers(report)
+    return _json(report.to_json())
 
 
 def write_scores(found: Scoring, path: Path) -> None:

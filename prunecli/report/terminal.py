@@ -109,7 +109,7 @@ def _totals(report: Report) -> RenderableType:
 
 def _facts(report: Report) -> RenderableType:
     facts = [
-        ("target", _target_line(report)),
+        ("target", target_line(report)),
         ("proofs", "; ".join(map(_proof_words, report.proofs)) or "none"),
     ]
     if report.repair:
@@ -129,7 +129,8 @@ def _facts(report: Report) -> RenderableType:
     return pairs(facts)
 
 
-def _target_line(report: Report) -> str:
+def target_line(report: Report) -> str:
+    """What was asked for, and what was reached."""
     goal = report.target
     if goal.asked is None:
         done = "plan applied" if goal.kind == "plan" else "the groups that were named"

@@ -1,0 +1,210 @@
+"""The report as Markdown, for a pull-request comment or a job summary: tables as GitHub and GitLab draw them,
+long lists folded away. Everything from a file passes through ``escaped``.
+"""
+
+from __future__ import annotations
+
+import html
+import re
+import shlex
+from collections import Counter
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass
+
+from prunecli.report import mended
+from prunecli.report.epochs import EpochRow, TrainedStage
+from prunecli.report.evaluated import figures
+from prunecli.report.figures import Quality
+from prunecli.report.finetuned import settings, sparsity
+from prunecli.report.model import LayerRow, Output, Proof, Report, Source
+from prunecli.report.terminal import target_line
+from prunecli.report.text import gist, one_line, plural, seconds, shape, times
+from prunecli.report.trained import Finetuning
+
+LONGEST = 60_000
+"""Characters that are surely shown: a comment on GitHub may have 65,536."""
+
+_SPECIAL = re.compile(r"([\\`*_\[\]|~#])")
+Row = Sequence[str]
+
+
+@dataclass(frozen=True)
+class Folded:
+    """A table that is opened by a click."""
+
+    title: str
+    titles: Row
+    rows: Sequence[Row]
+
+    def shown(self, room: int) -> str:
+        """At most ``room`` characters, and nothing without rows."""
+        fits, left = 0, room - 400 - 2 * len(_line(self.titles))
+        while fits < len(self.rows) and (left := left - len(_line(self.rows[fits])) - 1) >= 0:
+            fits += 1
+        if not fits:
+            return ""
+        more = len(self.rows) - fits
+        cut = f" (the first {fits:,}; all are in the JSON report)" if more else ""
+        title = f"{len(self.rows):,} {self.title}{cut}"
+        return f"\n\n{_folded(title, _table(self.titles, self.rows[:fits]))}"
+
+
+def result(report: Report) -> str:
+    """A finished run: headline figures, quality, trainings; then layers, groups and how to do it again."""
+    source = report.checkpoint.name if report.checkpoint else "module"
+    parts = [
+        *_title(source, report.output, report.network.spec),
+        _table(("", "before", "after", "smaller"), _totals(report)),
+        _table(("", ""), ((name, escaped(value)) for name, value in _facts(report))),
+        *_quality(report.quality),
+        *map(_stage, report.training),
+        *_notes((*report.network.notes, *report.notes)),
+        _again(report.command, report.version, report.checkpoint, report.output),
+    ]
+    changed = [_layer(row) for row in report.layers if row.shape_before != row.shape_after]
+    trained = [
+        Folded(f"epochs: {stage.name}", _EPOCHS, [_epoch(row) for row in stage.epochs])
+        for stage in report.training
+    ]
+    return _joined(
+        parts, [*trained, *_groups(report), Folded("layers that became smaller", _LAYERS, changed)]
+    )
+
+
+def finetuning(found: Finetuning) -> str:
+    """A finished training: quality before and after, every epoch, and how to do it again."""
+    source = found.checkpoint.name if found.checkpoint else "module"
+    named = {"dense": found.dense, "before": found.before, "after": found.after}
+    facts = [("settings", settings(found.settings)), ("data", found.data.origin)]
+    facts += [] if found.sparsity is None else sparsity(found.sparsity)
+    parts = [
+        *_title(source, found.output, found.network.spec),
+        _table(("", ""), ((name, escaped(value)) for name, value in facts)),
+        *_quality({name: each for name, each in named.items() if each is not None}),
+        *_notes((*found.network.notes, *found.notes)),
+        _again(found.command, found.version, found.checkpoint, found.output),
+    ]
+    return _joined(parts, [Folded("epochs", _EPOCHS, [_epoch(row) for row in found.epochs])])
+
+
+def escaped(value: object) -> str:
+    """Text that is only text: no markup, no HTML, no link, and nobody is mentioned."""
+    safe = _SPECIAL.sub(r"\\\1", html.escape(one_line(value), quote=False))
+    return safe.replace("@", "&#64;").replace("://", "&#58;//").replace("www.", "www&#46;")
+
+
+def _title(source: str, output: Output | None, spec: str | None) -> list[str]:
+    written = f" → {escaped(output.name)}" if output else ""
+    return [f"## {escaped(source)}{written}", *([escaped(spec)] if spec else [])]
+
+
+def _totals(report: Report) -> list[Row]:
+    before, after = report.before, report.after
+    named = (("MACs", "macs"), ("parameters", "params"), ("bytes of weights", "bytes"))
+    pairs = [(name, getattr(before, key), getattr(after, key)) for name, key in named]
+    return [(name, f"{one:,}", f"{other:,}", times(one, other)) for name, one, other in pairs]
+
+
+def _facts(report: Report) -> list[tuple[str, str]]:
+    facts = [("target", target_line(report)), ("proofs", "; ".join(map(_proof, report.proofs)) or "none")]
+    if report.repair:
+        facts.append(("repair", mended.repair(report.repair)))
+    spent = sum(report.timings.values())
+    return [*facts, ("MACs counted by", report.counter), ("time", seconds(spent))]
+
+
+def _proof(proof: Proof) -> str:
+    return f"{proof.name} {'passed' if proof.passed else 'FAILED'}"
+
+
+def _quality(columns: Mapping[str, Quality]) -> list[str]:
+    if not columns:
+        return []
+    return [_table(("quality", *map(escaped, columns)), figures(columns))]
+
+
+def _stage(stage: TrainedStage) -> str:
+    facts = [
+        f"{plural(len(stage.epochs), 'epoch')} of {settings(stage.settings)} in {seconds(stage.seconds)}"
+    ]
+    if stage.sparsity:
+        facts += [f"{name} {value}" for name, value in sparsity(stage.sparsity)]
+    return f"**{escaped(stage.name)}**: {escaped('; '.join(facts))}"
+
+
+def _notes(notes: Iterable[str]) -> list[str]:
+    said = [f"- {escaped(note)}" for note in dict.fromkeys(notes)]
+    return ["\n".join(said)] if said else []
+
+
+def _groups(report: Report) -> list[Folded]:
+    cut = [
+        (escaped(row.name), f"{row.dense:,}", f"{row.kept:,}", f"{1 - row.kept / row.dense:.1%}")
+        for row in report.groups
+        if row.status == "pruned"
+    ]
+    reasons = (gist(row.reason or "no reason recorded") for row in report.groups if row.status == "whole")
+    whole = [(escaped(reason), f"{number:,}") for reason, number in Counter(reasons).most_common()]
+    return [
+        Folded("pruned groups", ("group", "dense", "kept", "removed"), cut),
+        Folded("reasons why groups were left whole", ("reason", "groups"), whole),
+    ]
+
+
+def _again(command: Sequence[str], version: str, source: Source | None, output: Output | None) -> str:
+    rows = [("version", escaped(version))]
+    if source:
+        rows.append((escaped(source.name), f"sha256 {source.digest}"))
+    if output:
+        rows.append((escaped(output.name), f"sha256 {output.digest}, {output.bytes:,} bytes"))
+    table = _table(("", ""), rows)
+    said = f"<pre>{html.escape(one_line(shlex.join(command)))}</pre>\n\n" if command else ""
+    return _folded("how to do it again", said + table)
+
+
+_LAYERS = ("layer", "type", "shape before", "shape after", "parameters", "after", "MACs", "after", "zeros")
+_EPOCHS = ("epoch", "learning rate", "loss", "top-1 in training", "top-1", "loss there", "time")
+
+
+def _layer(row: LayerRow) -> Row:
+    return (
+        escaped(row.name or "(root)"), escaped(row.type), shape(row.shape_before), shape(row.shape_after),
+        f"{row.params_before:,}", f"{row.params_after:,}", f"{row.macs_before:,}", f"{row.macs_after:,}",
+        f"{row.sparsity:.1%}",
+    )  # fmt: skip
+
+
+def _epoch(row: EpochRow) -> Row:
+    quality = row.quality
+    top1, loss = (None, None) if quality is None else (quality.top1, quality.loss)
+    return (
+        str(row.epoch), f"{row.lr:.4g}", f"{row.loss:.4g}", _share(row.top1), _share(top1),
+        "-" if loss is None else f"{loss:.4g}", seconds(row.seconds),
+    )  # fmt: skip
+
+
+def _share(value: float | None) -> str:
+    return "-" if value is None else f"{value:.2%}"
+
+
+def _table(titles: Row, rows: Iterable[Row]) -> str:
+    """Names to the left, and figures to the right; a table without titles is of names and words."""
+    others = "--:" if any(titles) else ":--"
+    lines = [_line(titles), _line([":--", *[others] * (len(titles) - 1)])]
+    return "\n".join([*lines, *map(_line, rows)])
+
+
+def _line(cells: Row) -> str:
+    return f"| {' | '.join(cells)} |"
+
+
+def _folded(title: str, content: str) -> str:
+    return f"<details><summary>{escaped(title)}</summary>\n\n{content}\n\n</details>"
+
+
+def _joined(parts: Sequence[str], lists: Sequence[Folded]) -> str:
+    """``parts``, and as much of ``lists`` as is surely shown."""
+    text = "\n\n".join(part for part in parts if part)
+    for each in lists:
+        text += each.shown(LONGEST - len(text))
+    return text + "\n"

@@ -1,0 +1,53 @@
+"""The report as CSV: a row per layer of a run, a row per epoch of a training."""
+
+from __future__ import annotations
+
+import csv
+import io
+from collections.abc import Iterable, Sequence
+from dataclasses import fields
+
+from prunecli.report.figures import Quality
+from prunecli.report.model import LayerRow, Report
+from prunecli.report.text import one_line
+from prunecli.report.trained import EpochRow, Finetuning
+
+
+def layers(report: Report) -> str:
+    """The fields of ``LayerRow``; shapes as ``64x3x7x7``."""
+    names = [item.name for item in fields(LayerRow)]
+    return _csv(names, ([_cell(getattr(row, name)) for name in names] for row in report.layers))
+
+
+def epochs(found: Finetuning) -> str:
+    """The fields of ``EpochRow``, and those of its quality as ``validation.top1`` and so on."""
+    own = [item.name for item in fields(EpochRow) if item.name != "quality"]
+    judged = [item.name for item in fields(Quality)]
+    rows = (
+        [
+            *(_cell(getattr(row, name)) for name in own),
+            *(_cell(getattr(row.quality, n, None)) for n in judged),
+        ]
+        for row in found.epochs
+    )
+    return _csv([*own, *(f"validation.{name}" for name in judged)], rows)
+
+
+def _cell(value: object) -> object:
+    if value is None:
+        return ""
+    if isinstance(value, tuple):
+        return "x".join(map(str, value))
+    if isinstance(value, str):
+        said = one_line(value)
+        # A spreadsheet would take it for a formula.
+        return f"'{said}" if said[:1] in ("=", "+", "-", "@") else said
+    return value
+
+
+def _csv(titles: Sequence[str], rows: Iterable[Sequence[object]]) -> str:
+    content = io.StringIO()
+    writer = csv.writer(content, lineterminator="\n")
+    writer.writerow(titles)
+    writer.writerows(rows)
+    return content.getvalue()

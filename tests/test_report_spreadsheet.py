@@ -1,0 +1,48 @@
+from __future__ import annotations
+
+import csv
+import io
+from dataclasses import replace
+
+from report_examples import LAYERS, finetuning, report
+
+from prunecli.report import spreadsheet
+
+
+def rows(text: str) -> list[dict[str, str]]:
+    return list(csv.DictReader(io.StringIO(text, newline="")))
+
+
+def test_every_figure_of_a_layer_is_that_of_the_json() -> None:
+    found, data = rows(spreadsheet.layers(report())), report().to_json()["layers"]
+    assert len(found) == len(data)
+    for row, layer in zip(found, data, strict=True):
+        assert list(row) == list(layer)
+        for name, value in layer.items():
+            if name.startswith("shape"):
+                assert [int(part) for part in row[name].split("x") if part] == value
+            elif isinstance(value, str):
+                assert row[name] == value
+            else:
+                assert float(row[name]) == value
+
+
+def test_every_figure_of_an_epoch_is_that_of_the_json() -> None:
+    trained = replace(
+        finetuning(), epochs=(*finetuning().epochs, replace(finetuning().epochs[0], quality=None))
+    )
+    found, data = rows(spreadsheet.epochs(trained)), trained.to_json()["epochs"]
+    for row, epoch in zip(found, data, strict=True):
+        for name in ("epoch", "loss", "top1", "lr", "seconds", "samples"):
+            assert float(row[name]) == epoch[name]
+        quality = epoch["quality"] or dict.fromkeys(("top1", "loss", "agreement"))
+        for name in ("top1", "loss", "agreement"):
+            cell = row[f"validation.{name}"]
+            assert cell == "" if quality[name] is None else float(cell) == quality[name]
+
+
+def test_no_name_is_a_formula() -> None:
+    odd = replace(report(), layers=(replace(LAYERS[0], name='=HYPERLINK("x"),\n1'), *LAYERS[1:]))
+    first = rows(spreadsheet.layers(odd))[0]
+    assert first["name"] == '\'=HYPERLINK("x"), 1'
+    assert float(first["macs_before"]) == LAYERS[0].macs_before
