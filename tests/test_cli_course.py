@@ -156,3 +156,19 @@ def test_several_processes_are_refused(
     code, said = ran_with(capsys, "--data digits --finetune-epochs 3")
     assert (code, api.calls) == (2, [])
     assert "prune run trains in one process" in said
+
+
+def test_a_run_begun_anew_leaves_no_state_of_another(
+    path: Path, api: FakeApi, capsys: pytest.CaptureFixture[str]
+) -> None:
+    stale = [path.with_name(name) for name in ("s.state.pt", "s.state.round-7.pt")]
+    others = [path.with_name(name) for name in ("st.state.pt", "s.state.json", "s.state.pt.txt")]
+    for each in (*stale, *others):
+        each.write_bytes(b"x")
+    typed = "--data digits --rounds 2 -o s.safetensors"
+    code, said = ran_with(capsys, typed)
+    assert (code, api.calls) == (2, [])
+    assert "s.state.pt is the state of a run" in said
+    assert all(each.exists() for each in stale)
+    assert ran_with(capsys, f"{typed} --force")[0] == 0
+    assert [each.exists() for each in (*stale, *others)] == [False, False, True, True, True]

@@ -106,6 +106,11 @@ class Course:
         if self.trainings.any:
             Kept(output).check(self.resume, force)
 
+    def begin(self, output: Path) -> None:
+        """After ``check_files``."""
+        if self.trainings.any and not self.resume:
+            Kept(output).clear()
+
     def for_api(self, output: Path) -> dict[str, Any]:
         """As ``prunecli.prune`` takes it; nothing where nothing is trained."""
         asked = self.trainings

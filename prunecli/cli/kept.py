@@ -35,7 +35,13 @@ class Kept:
     def _states(self) -> list[Path]:
         """Of all trainings of the run."""
         stem = glob.escape(self.state.stem)
-        return [self.state] if self.state.exists() else sorted(self.state.parent.glob(f"{stem}.*.pt"))
+        there = sorted(self.state.parent.glob(f"{stem}.*.pt"))
+        return [self.state, *there] if self.state.exists() else there
+
+    def clear(self) -> None:
+        """Before a run that begins anew, where ``check`` let it: no state of another stays beside its own."""
+        for state in self._states():
+            state.unlink(missing_ok=True)
 
     def check(self, resume: bool, force: bool) -> None:
         """Raise ``UsageError`` where there is nothing to go on with, or something that would be lost."""

@@ -338,6 +338,7 @@ def _prune(
     trains = request.course.trainings.any and not request.printing.dry_run
     asked: dict[str, Any] = dict(request.target)
     if trains:
+        request.course.begin(request.files.output)
         asked |= {**request.course.for_api(request.files.output), "on_epoch": told}
 
     choices, limits, network, groups = request.choices, request.limits, request.network, request.groups

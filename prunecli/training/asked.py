@@ -94,6 +94,8 @@ class Trainings:
     def check(self, *, data: bool, steps: int, planned: bool) -> None:
         """Raises ``UsageError`` for the first that cannot be, of itself or beside the rest of a run."""
         self._check_alone()
+        # Reading them raises what is wrong with them.
+        _ = self.stable_at, self.numbers
         if self.any and not data:
             option = "--finetune-epochs" if self.after else f"--{self._first_before}"
             raise UsageError(f"{option} needs data", "--data SPEC, like --data imagefolder:DIR")
@@ -110,8 +112,6 @@ class Trainings:
             self.settings_before(0)
         if self.after:
             self.settings_after(0)
-        assert self.stable_at is None or self.before
-        assert self.numbers is not None
 
     def _check_alone(self) -> None:
         for name in ("sparsify_epochs", "rounds", "finetune_epochs"):
