@@ -3,7 +3,7 @@ complete -c prune -f
 complete -c prune -n __fish_use_subcommand -a inspect -d 'Show the layers or the coupled groups of a checkpoint'
 complete -c prune -n __fish_use_subcommand -a explain -d 'Show what goes together with a layer or a group, and why something stays'
 complete -c prune -n __fish_use_subcommand -a score -d 'Show how important the units of a checkpoint are, under one criterion or several'
-complete -c prune -n __fish_use_subcommand -a run -d 'Prune a checkpoint into a smaller one that loads and runs'
+complete -c prune -n __fish_use_subcommand -a run -d 'Prune a checkpoint into a smaller one that loads and runs.Training on several GPUs or machines: torchrun --nproc-per-node N -m prunecli run '
 complete -c prune -n __fish_use_subcommand -a finetune -d 'Train a checkpoint, dense or pruned, on data a pruned one stays as small as it is.On several GPUs or machines: torchrun --nproc-per-node N -m prunecli finetune '
 complete -c prune -n __fish_use_subcommand -a sparsify -d 'Train a checkpoint so that whole units become small, before prune run cuts them.What greg-1 and greg-2 picked is written as OUT.plan.json, for prune run OUT --plan.On several GPUs or machines: torchrun --nproc-per-node N -m prunecli sparsify '
 complete -c prune -n __fish_use_subcommand -a verify -d 'Prove a pruned file: digests, fresh reload, the cut itself'

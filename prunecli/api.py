@@ -3,9 +3,12 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
+from contextlib import AbstractContextManager, nullcontext
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
+import torch
 from torch import Tensor, nn
 
 from prunecli import __version__
@@ -33,6 +36,7 @@ from prunecli.stages.shrinking import Picking, require_pickable
 from prunecli.subjects import choose_device, open_dense, require_prunable
 from prunecli.threads import limited
 from prunecli.training.asked import Trainings
+from prunecli.training.distributed import ALONE, Team, joined
 from prunecli.training.kept import SAVE_SECONDS, Kept
 
 __all__ = ["Result", "inspect", "prune", "verify"]
@@ -114,7 +118,8 @@ def prune(
     ``samples``, and ``eval_data``, ``state``, ``resume``, ``save_seconds`` and ``metrics`` are as there.
     ``on_epoch`` is called with every epoch, the name of its stage and how many epochs that has. Raises
     ``UsageError``, ``InputError``, ``ImpossibleError`` where the target is out of reach, a proof fails or
-    training diverges, and ``OutputError`` where the state cannot be written.
+    training diverges, and ``OutputError`` where the state cannot be written. Processes that torchrun started
+    train together, as for :func:`prunecli.finetune`.
     """
     singled = Asked(heads, tuple(only), tuple(ignore), dict(ratio_for or {}), dict(round_to_for or {}))
     asked = _target(speedup, flops, params, ratio, plan, singled)
@@ -139,14 +144,12 @@ def prune(
     if not 0 <= seed < 2**32:
         raise UsageError(f"--seed {seed} is not between 0 and {2**32 - 1}", "--seed 0")
     limits = Limits(protect, max_ratio, round_to)
-    target_device = choose_device(device)
-    clock = Clock(progress)
-    gathering = Gathering(
-        calibration, loss, temperature, reduce, memory, target_device, progress=progress
-    )  # fmt: skip
-    if plan is None:
-        gathering.check([criterion])
-    with limited(threads):
+    with limited(threads), _processes(course, device) as (team, target_device):
+        told = progress if team.leads else None
+        clock = Clock(told)
+        gathering = Gathering(calibration, loss, temperature, reduce, memory, target_device, progress=told)
+        if plan is None:
+            gathering.check([criterion])
         with clock.stage("read"):
             naming = Naming(example_inputs, arch, arch_args, inputs, unsafe_load)
             dense = open_given(model_or_path, naming, init, seed)
@@ -188,7 +191,7 @@ def prune(
                 picking = Picking(space, singled, asked, scheme, limits, seed, target_device)
                 made = Program(
                     course, dense, space, target_device, clock, options, picking,
-                    lambda left, tensors: select(left, tensors).plan, init is not None,
+                    lambda left, tensors: select(left, tensors).plan, init is not None, team,
                 )  # fmt: skip
                 made.check()
                 return made
@@ -199,7 +202,14 @@ def prune(
                 dense, trace, select, asked, otherwise, tolerance, options, clock, target_device, mend,
                 None if course is None else program,
             )  # fmt: skip
-            return run.result()
+            return replace(run.result(), _writes=team.leads)
+
+
+def _processes(course: Course | None, device: str) -> AbstractContextManager[tuple[Team, torch.device]]:
+    """Those that torchrun started, where there is something to train together."""
+    if course is None:
+        return nullcontext((ALONE, choose_device(device)))
+    return joined(device, course.kept.state)
 
 
 def _mend(

@@ -56,6 +56,7 @@ class Result:
     _recipe: Recipe = field(repr=False)
     _written: Written | None = field(repr=False, default=None)
     _states: tuple[Path, ...] = field(repr=False, default=())
+    _writes: bool = field(repr=False, default=True)
 
     def save(self, path: str | Path, *, force: bool = False) -> Report:
         """Write the network as one safetensors file (a model directory, if it came as one) that
@@ -63,8 +64,11 @@ class Result:
 
         It is reloaded in a fresh process and its outputs compared before it takes its place. Raises
         ``UsageError`` if ``path`` exists without ``force``, ``ImpossibleError`` if the reloaded network
-        differs, ``OutputError`` if it cannot be written.
+        differs, ``OutputError`` if it cannot be written. Of several processes that trained together the first
+        writes; in the others this does nothing.
         """
+        if not self._writes:
+            return self.report
         began = perf_counter()
         saving = Saving(self._dense, self.model, self._recipe, self._written, self.report.after.macs)
         digest = saving.write(Path(path), force)

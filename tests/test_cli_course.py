@@ -148,14 +148,27 @@ def test_wrong_usage_is_found_before_anything_is_read(
     assert message in said.splitlines()[0]
 
 
-def test_several_processes_are_refused(
+def test_of_several_processes_the_first_looks_at_what_is_written(
     path: Path, api: FakeApi, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setenv("RANK", "0")
     monkeypatch.setenv("WORLD_SIZE", "2")
-    code, said = ran_with(capsys, "--data digits --finetune-epochs 3")
+    path.with_name("s.state.pt").write_bytes(b"x")
+    typed = "--data digits --finetune-epochs 3 -o s.safetensors"
+    for rank, code in ((0, 2), (1, 0)):
+        monkeypatch.setenv("RANK", str(rank))
+        assert ran_with(capsys, typed)[0] == code
+    assert len(api.calls) == 1
+    assert path.with_name("s.state.pt").exists()
+
+
+def test_several_processes_without_training_are_refused(
+    path: Path, api: FakeApi, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("WORLD_SIZE", "2")
+    monkeypatch.setenv("RANK", "0")
+    code, said = ran_with(capsys, "--data digits")
     assert (code, api.calls) == (2, [])
-    assert "prune run trains in one process" in said
+    assert "one process is enough" in said
 
 
 def test_a_run_begun_anew_leaves_no_state_of_another(

@@ -4,10 +4,12 @@ from __future__ import annotations
 
 import json
 import os
+import shutil
 import signal
 import subprocess
 import sys
 import time
+from contextlib import nullcontext
 from pathlib import Path
 from typing import Any
 
@@ -15,10 +17,13 @@ import pytest
 import torch
 from cli_runner import Ran, run_fresh
 from resnet8 import digest, same_tensors
+from test_training_distributed import TWO, finish, start
 
 import prunecli
+from prunecli import api
 from prunecli.checkpoint.reading import read
 from prunecli.errors import UsageError
+from prunecli.training.distributed import Team
 
 DEMO = Path(prunecli.__file__).parent / "demo" / "digits_resnet8.safetensors"
 QUICK: dict[str, Any] = {
@@ -311,3 +316,40 @@ def test_a_regularizer_that_picked_nothing_is_an_error() -> None:
 def test_what_does_not_go_with_training_before(given: dict[str, Any], message: str) -> None:
     with pytest.raises(UsageError, match=message):
         prunecli.prune(DEMO, **{**BEFORE, "sparsify": "greg-1", **given})
+
+
+def test_two_processes_do_the_whole_of_it_together(tmp_path: Path) -> None:
+    shutil.copy(DEMO, tmp_path / "dense.safetensors")
+    done = finish(
+        start(
+            *TWO, "-m", "prunecli", "run", "dense.safetensors", "--input", "1,8,8", "--speedup", "4",
+            "--data", "digits", "--rounds", "2", "--sparsify", "group-lasso", "--finetune-epochs", "2",
+            "--device", "cpu", "-o", "small.safetensors", folder=tmp_path,
+        )
+    )  # fmt: skip
+    assert done.code == 0, done.err
+    assert done.out.count("dense.safetensors -> small.safetensors") == 1
+    told = [line.split(":")[0] for line in done.err.splitlines() if ": epoch" in line]
+    assert told == ["round-1", "round-2", "finetuned", "finetuned"]
+    assert done.err.count("note: trained by 2 processes") == 1
+    verified = prunecli.verify(tmp_path / "small.safetensors", against=DEMO)
+    assert verified.passed
+    report = json.loads((tmp_path / "small.json").read_text())
+    assert report["quality"]["finetuned"]["top1"] > 0.95
+    assert prunecli.evaluate(tmp_path / "small.safetensors", data="digits").quality.top1 == pytest.approx(
+        report["quality"]["finetuned"]["top1"]
+    )
+    assert not list(tmp_path.glob("*.state*"))
+
+
+def test_processes_must_choose_the_same_units(monkeypatch: pytest.MonkeyPatch) -> None:
+    class Odd(Team):
+        def gathered(self, value: Any) -> list[Any]:
+            return [value, "of another process"]
+
+    def two(device: str, state: Path | None) -> Any:
+        return nullcontext((Odd(0, 2), torch.device("cpu")))
+
+    monkeypatch.setattr(api, "joined", two)
+    with pytest.raises(prunecli.ImpossibleError, match="the 2 processes chose different units"):
+        prunecli.prune(DEMO, **{**BEFORE, "sparsify_epochs": None}, rounds=1, repair="none")

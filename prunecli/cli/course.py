@@ -80,6 +80,8 @@ class Course:
         asked.check(data=data is not None, steps=steps, planned=planned)
         if not asked.any:
             self._check_nothing_given()
+            if launched().size > 1:
+                raise UsageError("nothing is trained here, and one process is enough", "without torchrun")
             return
         for given in (asked.sparsify_args, asked.finetune_args):
             options.require_data(self.eval_data, given.get(SAMPLES), None, 1)
@@ -89,11 +91,6 @@ class Course:
             raise UsageError(
                 "--dry-run trains nothing, and what is cut is known after the training",
                 "leave --dry-run out, or --sparsify, --rounds and --prune-when",
-            )
-        if launched().size > 1:
-            raise UsageError(
-                "prune run trains in one process",
-                "torchrun ... -m prunecli sparsify or finetune, each alone, before and after prune run",
             )
 
     def _check_nothing_given(self) -> None:

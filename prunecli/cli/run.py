@@ -43,6 +43,8 @@ from prunecli.cli.options import (
     UnsafeLoad,
 )
 from prunecli.cli.settings import Printing, Request
+from prunecli.cli.training import once
+from prunecli.training.launched import launched
 
 if TYPE_CHECKING:
     from prunecli.api import Result
@@ -278,25 +280,29 @@ def run(
     seed: Seed = 0,
     threads: Threads = None,
 ) -> None:
-    """Prune a checkpoint into a smaller one that loads and runs."""
-    with_preset = preset_for(ctx, preset)
-    criterion, scheme, repair = (with_preset(name) for name in ("criterion", "scheme", "repair"))
-    trainings = trainings_of(with_preset, sparsify_arg, finetune_arg)
-    targets = {"speedup": speedup, "flops": flops, "params": params, "ratio": ratio}
-    groups = settings.groups(heads, only, ignore, ratio_for, round_to_for)
-    request = settings.Request(
-        files=settings.files(ckpt, out, report, arch, init=init),
-        choices=settings.Choices(criterion, scheme, reduce, normalize, device, loss, temperature),
-        repair=settings.Repair(repair, data, samples, transform, memory, repair_seconds),
-        limits=settings.Limits(protect, max_ratio, round_to, steps, tolerance, seed, threads),
-        groups=groups,
-        target=settings.target(targets, plan, groups),
-        network=options.network(arch, arch_arg, input, unsafe_load),
-        plan_file=plan,
-        printing=settings.Printing(as_json=json, quiet=quiet, force=force, dry_run=dry_run),
-        course=Course(trainings, init, eval_data, resume, save_minutes),
-    )
-    request.check()
+    """Prune a checkpoint into a smaller one that loads and runs.
+
+    Training on several GPUs or machines: torchrun --nproc-per-node N -m prunecli run ...
+    """
+    with once():
+        with_preset = preset_for(ctx, preset)
+        criterion, scheme, repair = (with_preset(name) for name in ("criterion", "scheme", "repair"))
+        trainings = trainings_of(with_preset, sparsify_arg, finetune_arg)
+        targets = {"speedup": speedup, "flops": flops, "params": params, "ratio": ratio}
+        groups = settings.groups(heads, only, ignore, ratio_for, round_to_for)
+        request = settings.Request(
+            files=settings.files(ckpt, out, report, arch, init=init),
+            choices=settings.Choices(criterion, scheme, reduce, normalize, device, loss, temperature),
+            repair=settings.Repair(repair, data, samples, transform, memory, repair_seconds),
+            limits=settings.Limits(protect, max_ratio, round_to, steps, tolerance, seed, threads),
+            groups=groups,
+            target=settings.target(targets, plan, groups),
+            network=options.network(arch, arch_arg, input, unsafe_load),
+            plan_file=plan,
+            printing=settings.Printing(as_json=json, quiet=quiet, force=force, dry_run=dry_run),
+            course=Course(trainings, init, eval_data, resume, save_minutes),
+        )
+        request.check(launched().leads)
     _execute(request)
     if dry_run and report:
         output.notes(["--dry-run writes nothing, so no report either"])
@@ -305,9 +311,12 @@ def run(
 def _execute(request: Request) -> None:
     plan = settings.read_plan(request.plan_file)
     printing, files = request.printing, request.files
-    with output.epochs(printing.quiet) as (progress, line):
+    leads = launched().leads
+    with output.epochs(printing.quiet or not leads) as (progress, line):
         result = _prune(request, plan, progress, line)
         done = result.report if printing.dry_run else result.save(files.output, force=printing.force)
+    if not leads:
+        return
     done = replace(done, command=("prune", *sys.argv[1:]))
     output.notes(() if printing.quiet else (*done.network.notes, *done.notes))
     if printing.dry_run:
@@ -338,7 +347,8 @@ def _prune(
     trains = request.course.trainings.any and not request.printing.dry_run
     asked: dict[str, Any] = dict(request.target)
     if trains:
-        request.course.begin(request.files.output)
+        if launched().leads:
+            request.course.begin(request.files.output)
         asked |= {**request.course.for_api(request.files.output), "on_epoch": told}
 
     choices, limits, network, groups = request.choices, request.limits, request.network, request.groups

@@ -199,8 +199,10 @@ class Request:
     printing: Printing
     course: Course = field(default_factory=Course)
 
-    def check(self) -> None:
-        """Raise a ``PruneError`` for the first thing wrong: the command line first, the files after."""
+    def check(self, writes: bool = True) -> None:
+        """Raise a ``PruneError`` for the first thing wrong: the command line first, the files after; those
+        that are written only where this process ``writes``.
+        """
         require_one_format(self.printing.as_json, self.printing.quiet)
         self.choices.check()
         self.repair.check()
@@ -214,8 +216,8 @@ class Request:
             chosen = self.choices
             names.require_data_for([chosen.criterion], self.repair.data)
             names.require_loss_for([chosen.criterion], chosen.loss, chosen.temperature)
-        self.files.check(self.printing.force, self.printing.dry_run)
-        if not self.printing.dry_run:
+        self.files.check(self.printing.force, self.printing.dry_run or not writes)
+        if writes and not self.printing.dry_run:
             self.course.check_files(self.files.output, self.printing.force)
 
 

@@ -15,7 +15,7 @@ from prunecli.assembly import all_tensors
 from prunecli.checkpoint.recipe import Recipe
 from prunecli.clock import Clock
 from prunecli.coupling.space import Space
-from prunecli.errors import UsageError
+from prunecli.errors import ImpossibleError, UsageError
 from prunecli.opening import Subject
 from prunecli.plan import Plan
 from prunecli.proofs import pruned
@@ -27,6 +27,7 @@ from prunecli.stages.shrinking import Picking, UnitSparsifier
 from prunecli.stages.stable import UntilStable, sizes_of
 from prunecli.subjects import Dense
 from prunecli.training.data import TrainingData
+from prunecli.training.distributed import ALONE, Team
 from prunecli.training.hooks import Sparsifier
 from prunecli.training.kept import Kept
 from prunecli.training.settings import Settings
@@ -60,7 +61,8 @@ class Before:
 class Program:
     """``picking`` is what a regularizer picks by, on the space of the moment; ``chosen`` what would be cut of
     a space and its tensors. ``fresh``: the dense network is at random, and there is nothing to learn from it.
-    ``settings`` are those of the training before the last cut, for the recipe.
+    ``settings`` are those of the training before the last cut, for the recipe. Of several processes all do
+    the same, but what is trained.
     """
 
     course: Course
@@ -72,6 +74,7 @@ class Program:
     picking: Picking
     chosen: Callable[[Space, Mapping[str, Tensor]], Plan]
     fresh: bool = False
+    team: Team = ALONE
     stages: list[TrainedStage] = field(default_factory=list)
     notes: list[str] = field(default_factory=list)
     before: Before | None = None
@@ -120,12 +123,13 @@ class Program:
         course = self.course
         if course.before is None or index >= course.times:
             return dict(tensors)
+        self._agree(plan)
         module = pruned(self.dense.module, self.space, tensors, plan.keep)
         trainee = Trainee(Subject(replace(self.dense, module=module)))
         sparsifier = self._sparsifier(course.before, space)
         stage = self._stage(course.before, trainee, self._name(index), sparsifier)
         teacher = self._teacher(stage, trainee)
-        network = trainee.working(self.device, course.before.settings.channels_last)
+        network = self._working(trainee, course.before)
         identity = self._identity(course.before, stage) | {"the cut so far": _digest(plan)}
         found = stage.trained(network, teacher, self._kept(self._name(index)).keeping(identity))
         finished = trainee.finished(found.network)
@@ -155,6 +159,7 @@ class Program:
         """
         lesson = self.course.after or self.course.before
         assert lesson is not None
+        self._agree(recipe.plan)
         subject = {"cut": as_cut} | ({} if repaired is None else {"repaired": repaired})
         before = {} if self.before is None else {self._before_name: self.before.module}
         trainees = {
@@ -169,7 +174,7 @@ class Program:
             quality = stage.compared({"dense": dense, **networks}, dense)
         if self.course.after is None:
             return trainee.module, recipe, quality
-        network = trainee.working(self.device, lesson.settings.channels_last)
+        network = self._working(trainee, lesson)
         teacher = None if self.fresh else dense
         cut = sha256("".join(recipe.cut_digests.values()).encode()).hexdigest()
         identity = self._identity(lesson, stage) | {"the cut": cut}
@@ -199,11 +204,25 @@ class Program:
         if not data.trained.labelled and settings.distill == 0:
             settings = replace(settings, distill=1.0)
         watching = self._watching(name, settings)
-        return Stage(data, settings, self.device, self.clock, watching, sparsifier=sparsifier)
+        return Stage(data, settings, self.device, self.clock, watching, self.team, sparsifier)
 
     def _watching(self, name: str, settings: Settings) -> Callable[[EpochRow], None] | None:
         told = self.course.on_epoch
         return None if told is None else lambda row: told(row, name, settings.epochs)
+
+    def _working(self, trainee: Trainee, lesson: Lesson) -> nn.Module:
+        """A copy to train, by all processes."""
+        return self.team.synchronised(
+            trainee.working(self.device, lesson.settings.channels_last), self.device
+        )
+
+    def _agree(self, plan: Plan) -> None:
+        """Raises ``ImpossibleError`` where processes would train networks of other units."""
+        if len(set(self.team.gathered(_digest(plan)))) > 1:
+            raise ImpossibleError(
+                f"the {self.team.size} processes chose different units",
+                "machines of one kind, and the same data",
+            )
 
     def _teacher(self, stage: Stage, trainee: Trainee) -> nn.Module | None:
         if self.fresh or stage.settings.distill == 0:
