@@ -261,7 +261,7 @@ def test_training_until_the_masks_are_stable() -> None:
     assert any("the cut was made at the end" in note for note in never.notes)
 
 
-@pytest.mark.parametrize("stopped", [1, 2, 3, 4, 5])
+@pytest.mark.parametrize("stopped", [1, 2, 5])
 def test_a_run_of_several_trainings_goes_on_in_each(stopped: int, tmp_path: Path) -> None:
     asked: dict[str, Any] = {
         **BEFORE, "sparsify": "growing-reg", "rounds": 2, "repair": "bn", "finetune_epochs": 1,
