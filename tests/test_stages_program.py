@@ -24,6 +24,7 @@ from prunecli import api
 from prunecli.checkpoint.reading import read
 from prunecli.errors import UsageError
 from prunecli.training.distributed import Team
+from prunecli.training.state import read_state
 
 DEMO = Path(prunecli.__file__).parent / "demo" / "digits_resnet8.safetensors"
 QUICK: dict[str, Any] = {
@@ -353,3 +354,30 @@ def test_processes_must_choose_the_same_units(monkeypatch: pytest.MonkeyPatch) -
     monkeypatch.setattr(api, "joined", two)
     with pytest.raises(prunecli.ImpossibleError, match="the 2 processes chose different units"):
         prunecli.prune(DEMO, **{**BEFORE, "sparsify_epochs": None}, rounds=1, repair="none")
+
+
+def test_the_process_that_writes_the_states_says_which_there_are(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    """On another machine there are none, and yet it takes part in reading them: else they wait for it."""
+    kept = {"state": tmp_path / "s.pt", **BEFORE, "sparsify": "bn-scale", "repair": "none"}
+    prunecli.prune(DEMO, **kept)
+    (written,) = tmp_path.iterdir()
+    held = read_state(written)
+    written.unlink()
+
+    class Second(Team):
+        def told(self, value: Any) -> Any:
+            return True if isinstance(value, bool) else held
+
+        def gathered(self, value: Any) -> list[Any]:
+            return [value]
+
+    def second(device: str, state: Path | None) -> Any:
+        return nullcontext((Second(1, 1), torch.device("cpu")))
+
+    monkeypatch.setattr(api, "joined", second)
+    epochs: list[str] = []
+    found = prunecli.prune(DEMO, **kept, resume=True, on_epoch=lambda row, stage, of: epochs.append(stage))
+    assert epochs == []
+    assert [len(stage.epochs) for stage in found.report.training] == [2]

@@ -90,7 +90,9 @@ class Program:
     @property
     def files(self) -> tuple[Path, ...]:
         """Where the trainings are kept until they are not needed any more."""
-        return tuple(kept.state for kept in map(self._kept, self._names) if kept.state is not None)
+        kept = self.course.kept
+        places = (kept if name is None else kept.named(name) for name in self._names)
+        return tuple(place.state for place in places if place.state is not None)
 
     @property
     def _names(self) -> list[str | None]:
@@ -104,14 +106,17 @@ class Program:
         return TRAINED if self.course.shrinking is None else SPARSIFIED
 
     def _kept(self, name: str | None) -> Kept:
-        """Of several trainings each has a state, and what has not begun has none to resume from."""
+        """Of several trainings each has a state, and what has not begun has none to resume from: which that
+        is, the process says that writes them.
+        """
         kept = self.course.kept if name is None else self.course.kept.named(name)
-        begun = kept.state is not None and kept.state.exists()
+        begun = self.team.told(kept.state is not None and kept.state.exists())
         return replace(kept, resume=kept.resume and begun)
 
     def check(self) -> None:
         """Raises ``UsageError`` where there is nothing to resume."""
-        if self.course.kept.resume and not any(path.exists() for path in self.files):
+        there = self.team.told(any(path.exists() for path in self.files))
+        if self.course.kept.resume and not there:
             raise UsageError(f"there is no state to resume from: {self.files[-1]}", "leave --resume out")
 
     def trained(
