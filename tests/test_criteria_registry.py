@@ -10,6 +10,7 @@ import torch
 from spaces import chain
 from torch import Tensor
 
+from prunecli import registry as room
 from prunecli.criteria import (
     CRITERIA,
     Criterion,
@@ -26,11 +27,11 @@ from prunecli.errors import InputError
 @pytest.fixture(autouse=True)
 def restored() -> Iterator[None]:
     before = dict(CRITERIA)
-    registry._load_entry_points.cache_clear()
+    registry.REGISTRY.loaded = False
     yield
     CRITERIA.clear()
     CRITERIA.update(before)
-    registry._load_entry_points.cache_clear()
+    registry.REGISTRY.loaded = False
 
 
 def fourth_power(slot: SlotView) -> Tensor | None:
@@ -94,13 +95,13 @@ def entry(value: str) -> EntryPoint:
 
 
 def test_entry_points_are_loaded_when_a_name_is_not_known(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(registry, "entry_points", lambda group: [entry("test_criteria_registry:MINE")])
+    monkeypatch.setattr(room, "entry_points", lambda group: [entry("test_criteria_registry:MINE")])
     sketch = chain(6)
     assert set(score(sketch.space(), sketch.tensors(), "mine").by_group) == {"g0"}
     assert "mine" in criteria()
 
 
 def test_an_entry_point_that_does_not_load_is_named(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(registry, "entry_points", lambda group: [entry("test_criteria_registry:absent")])
+    monkeypatch.setattr(room, "entry_points", lambda group: [entry("test_criteria_registry:absent")])
     with pytest.raises(InputError, match="criterion 'mine' of 'test_criteria_registry:absent' does not load"):
         criteria()

@@ -4,9 +4,10 @@ from importlib.metadata import EntryPoint
 
 import pytest
 
+from prunecli import registry
 from prunecli.errors import InputError, UsageError
 from prunecli.regularizers import REGULARIZERS, find_regularizer, register_regularizer, regularizers
-from prunecli.regularizers import registry as room
+from prunecli.regularizers.registry import ENTRY_POINT_GROUP, REGISTRY
 
 NAMES = ("bn-scale", "group-lasso", "group-norm", "growing-reg", "greg-1", "greg-2")
 
@@ -38,7 +39,9 @@ def test_numbers_are_those_it_has() -> None:
         method.values({"strength": float("nan")})
 
 
-def test_an_entry_point_that_does_not_load_is_named() -> None:
-    entry = EntryPoint("mine", "nothing_like_it:MINE", room.ENTRY_POINT_GROUP)
-    with pytest.raises(InputError, match="'mine' of 'nothing_like_it:MINE' does not load"):
-        room._load(entry)
+def test_an_entry_point_that_does_not_load_is_named(monkeypatch: pytest.MonkeyPatch) -> None:
+    entry = EntryPoint("mine", "nothing_like_it:MINE", ENTRY_POINT_GROUP)
+    monkeypatch.setattr(REGISTRY, "loaded", False)
+    monkeypatch.setattr(registry, "entry_points", lambda group: [entry])
+    with pytest.raises(InputError, match="regularizer 'mine' of 'nothing_like_it:MINE' does not load"):
+        regularizers()

@@ -348,6 +348,9 @@ def test_processes_must_choose_the_same_units(monkeypatch: pytest.MonkeyPatch) -
         def gathered(self, value: Any) -> list[Any]:
             return [value, "of another process"]
 
+        def told(self, value: Any) -> Any:
+            return value
+
     def two(device: str, state: Path | None) -> Any:
         return nullcontext((Odd(0, 2), torch.device("cpu")))
 

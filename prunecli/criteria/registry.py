@@ -4,14 +4,12 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass
-from functools import cache
-from importlib.metadata import EntryPoint, entry_points
 
 from torch import Tensor
 
 from prunecli.criteria.evidence import LOSS_NEEDS, NEEDS
 from prunecli.criteria.views import Elementwise, GroupView, SlotView
-from prunecli.errors import InputError, unknown_name
+from prunecli.registry import Registry
 
 ENTRY_POINT_GROUP = "prunecli.criteria"
 
@@ -61,13 +59,7 @@ class Criterion:
         return bool(self.needs & LOSS_NEEDS)
 
 
-CRITERIA: dict[str, Criterion] = {}
-
-
-def register_criterion(criterion: Criterion) -> Criterion:
-    """Make ``criterion`` available by its name. Raises ``ValueError`` where the name is taken."""
-    if criterion.name in CRITERIA:
-        raise ValueError(f"criterion '{criterion.name}' is registered twice")
+def _check(criterion: Criterion) -> None:
     if (criterion.statistic is None) == (criterion.of_group is None):
         raise ValueError(f"criterion '{criterion.name}' needs either a statistic or of_group")
     if criterion.needs - NEEDS.keys():
@@ -75,36 +67,22 @@ def register_criterion(criterion: Criterion) -> Criterion:
         raise ValueError(
             f"criterion '{criterion.name}' needs {unknown}, which is not one of {', '.join(NEEDS)}"
         )
-    CRITERIA[criterion.name] = criterion
-    return criterion
+
+
+REGISTRY = Registry("criterion", ENTRY_POINT_GROUP, Criterion, _check)
+CRITERIA = REGISTRY.values
+
+
+def register_criterion(criterion: Criterion) -> Criterion:
+    """Make ``criterion`` available by its name. Raises ``ValueError`` where the name is taken."""
+    return REGISTRY.add(criterion)
 
 
 def criteria() -> dict[str, Criterion]:
     """Every criterion by name, those of installed packages included."""
-    _load_entry_points()
-    return dict(CRITERIA)
+    return REGISTRY.all()
 
 
 def find(name: str) -> Criterion:
     """The criterion called ``name``. Raises ``UsageError`` with the nearest names."""
-    if name not in CRITERIA:
-        _load_entry_points()
-    if name not in CRITERIA:
-        raise unknown_name("criterion", name, CRITERIA)
-    return CRITERIA[name]
-
-
-@cache
-def _load_entry_points() -> None:
-    for entry in entry_points(group=ENTRY_POINT_GROUP):
-        _load(entry)
-
-
-def _load(entry: EntryPoint) -> None:
-    try:
-        loaded = entry.load()
-    except (ImportError, AttributeError) as error:
-        raise InputError(f"the criterion '{entry.name}' of '{entry.value}' does not load: {error}") from error
-    # An entry point may also name a module that registers its criteria when it is imported.
-    if isinstance(loaded, Criterion) and CRITERIA.get(loaded.name) is not loaded:
-        register_criterion(loaded)
+    return REGISTRY.find(name)

@@ -4,12 +4,11 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
-from functools import cache
-from importlib.metadata import EntryPoint, entry_points
 
 from torch import Tensor
 
-from prunecli.errors import InputError, UsageError, did_you_mean, unknown_name
+from prunecli.errors import UsageError, did_you_mean
+from prunecli.registry import Registry
 from prunecli.regularizers.units import Units
 from prunecli.training.hooks import Regularizer
 
@@ -60,45 +59,20 @@ class Method:
         return {**self.defaults, **given}
 
 
-REGULARIZERS: dict[str, Method] = {}
+REGISTRY = Registry("regularizer", ENTRY_POINT_GROUP, Method)
+REGULARIZERS = REGISTRY.values
 
 
 def register_regularizer(method: Method) -> Method:
     """Make ``method`` available by its name. Raises ``ValueError`` where the name is taken."""
-    if method.name in REGULARIZERS:
-        raise ValueError(f"regularizer '{method.name}' is registered twice")
-    REGULARIZERS[method.name] = method
-    return method
+    return REGISTRY.add(method)
 
 
 def regularizers() -> dict[str, Method]:
     """Every regularizer by name, those of installed packages included."""
-    _load_entry_points()
-    return dict(REGULARIZERS)
+    return REGISTRY.all()
 
 
 def find_regularizer(name: str) -> Method:
     """The regularizer called ``name``. Raises ``UsageError`` with the nearest names."""
-    if name not in REGULARIZERS:
-        _load_entry_points()
-    if name not in REGULARIZERS:
-        raise unknown_name("regularizer", name, REGULARIZERS)
-    return REGULARIZERS[name]
-
-
-@cache
-def _load_entry_points() -> None:
-    for entry in entry_points(group=ENTRY_POINT_GROUP):
-        _load(entry)
-
-
-def _load(entry: EntryPoint) -> None:
-    try:
-        loaded = entry.load()
-    except (ImportError, AttributeError) as error:
-        raise InputError(
-            f"the regularizer '{entry.name}' of '{entry.value}' does not load: {error}"
-        ) from error
-    # An entry point may also name a module that registers its regularizers when it is imported.
-    if isinstance(loaded, Method) and REGULARIZERS.get(loaded.name) is not loaded:
-        register_regularizer(loaded)
+    return REGISTRY.find(name)

@@ -23,7 +23,7 @@ from prunecli.report.epochs import EpochRow, TrainedStage
 from prunecli.report.figures import Quality
 from prunecli.saving import stored
 from prunecli.stages.course import Course, Lesson
-from prunecli.stages.shrinking import Picking, UnitSparsifier
+from prunecli.stages.shrinking import SPARSIFY, Picking, UnitSparsifier, tensors_of
 from prunecli.stages.stable import UntilStable, sizes_of
 from prunecli.subjects import Dense
 from prunecli.training.data import TrainingData
@@ -31,7 +31,7 @@ from prunecli.training.distributed import ALONE, Team
 from prunecli.training.hooks import Sparsifier
 from prunecli.training.kept import Kept
 from prunecli.training.settings import Settings
-from prunecli.training.stage import Stage, Trained
+from prunecli.training.stage import Stage, Trained, in_words
 from prunecli.training.subject import CHANGED_BY, Trainee, digest_of, recipe_after
 
 TRAIN = "train"
@@ -103,7 +103,7 @@ class Program:
     def _name(self, index: int) -> str:
         if self.course.times > 1:
             return f"round-{index + 1}"
-        return TRAINED if self.course.shrinking is None else SPARSIFIED
+        return self._before_name
 
     def _kept(self, name: str | None) -> Kept:
         """Of several trainings each has a state, and what has not begun has none to resume from: which that
@@ -195,7 +195,7 @@ class Program:
         """What the recipe says of the training before the cuts."""
         if self.course.before is None:
             return ()
-        return (TRAIN if self.course.shrinking is None else "sparsify",)
+        return (TRAIN if self.course.shrinking is None else SPARSIFY,)
 
     @property
     def _before_name(self) -> str:
@@ -236,25 +236,15 @@ class Program:
 
     def _identity(self, lesson: Lesson, stage: Stage) -> dict[str, Any]:
         """What the run is: the same again whenever the same is asked."""
-        asked = {f"--{name.replace('_', '-')}": _told(value) for name, value in self.options.items()}
+        asked = {f"--{name.replace('_', '-')}": in_words(value) for name, value in self.options.items()}
         source = self.dense.source
         digest = digest_of(self.dense.module) if source is None else source.digest
-        return {
-            "the checkpoint": digest, **asked, **stage.identity(self.course.transform, lesson.option),
-        }  # fmt: skip
+        return {"the checkpoint": digest, **asked, **stage.identity(self.course.transform, lesson.option)}
 
     def _tell(self, name: str, stage: Stage, trainee: Trainee, found: Trained, taught: bool) -> None:
         self.stages.append(stage.told(name, found, taught))
         self.notes += [*stage.data.notes, *trainee.notes, *found.notes]
 
 
-def tensors_of(network: nn.Module) -> dict[str, Tensor]:
-    return {name: tensor.detach() for name, tensor in all_tensors(network).items()}
-
-
 def _digest(plan: Plan) -> str:
     return sha256(repr(sorted(plan.keep.items())).encode()).hexdigest()
-
-
-def _told(value: Any) -> Any:
-    return ",".join(map(str, value)) if isinstance(value, list | tuple) else value

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from typing import Any
 
 import torch
-from torch import nn
+from torch import Tensor, nn
 
 from prunecli.assembly import all_tensors
 from prunecli.coupling.space import Space
@@ -34,6 +34,11 @@ def require_pickable(method: Method, target: Target | None, asked: Asked) -> Non
         raise UsageError(f"{method.name} picks for one target, not for {other}", f"leave {other} out")
 
 
+def tensors_of(network: nn.Module) -> dict[str, Tensor]:
+    """As they are at the moment."""
+    return {name: tensor.detach() for name, tensor in all_tensors(network).items()}
+
+
 @dataclass(frozen=True)
 class Picking:
     """How units are picked: as ``prune run`` would choose them from the weights of the moment."""
@@ -47,9 +52,8 @@ class Picking:
     device: torch.device
 
     def plan(self, network: nn.Module) -> Plan:
-        tensors = {name: tensor.detach() for name, tensor in all_tensors(network).items()}
         return choose(
-            self.space, tensors, criterion="magnitude-l1", scheme=self.scheme, target=self.target,
+            self.space, tensors_of(network), criterion="magnitude-l1", scheme=self.scheme, target=self.target,
             limits=self.limits, seed=self.seed, reduce="first", asked=self.asked, device=str(self.device),
         ).plan  # fmt: skip
 

@@ -102,7 +102,7 @@ class Stage:
         """Of all that must be the same for the same weights to come out, the part that is the training's;
         ``option`` is how one gives a setting.
         """
-        named = {name: _told(value) for name, value in self.settings.to_json().items()}
+        named = {name: in_words(value) for name, value in self.settings.to_json().items()}
         batch = self.team.size * named.pop("batch_size")
         return {
             "--batch-size times processes": batch,
@@ -170,5 +170,6 @@ class Stage:
         return stepper
 
 
-def _told(value: Any) -> Any:
-    return ",".join(map(str, value)) if isinstance(value, list) else value
+def in_words(value: Any) -> Any:
+    """A setting as one types it."""
+    return ",".join(map(str, value)) if isinstance(value, list | tuple) else value
