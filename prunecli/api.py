@@ -21,7 +21,7 @@ from prunecli.coupling import Space
 from prunecli.criteria import Criterion, Evidence, find
 from prunecli.data import Samples
 from prunecli.data.specs import shown
-from prunecli.errors import UsageError, unknown_name
+from prunecli.errors import UsageError, require_range, unknown_name
 from prunecli.measuring import counted, totals, traced, unknown_operator_notes
 from prunecli.opening import Naming, open_given
 from prunecli.plan import Plan
@@ -220,10 +220,9 @@ def _mend(
         raise unknown_name("repair", repair, ("lstsq", "bn", "none"))
     if memory < 1 << 20:
         raise UsageError(f"--memory is {memory} bytes", "at least 1 MB, like --memory 4GB")
-    if seconds is not None and not seconds > 0:
-        raise UsageError(f"--repair-seconds {seconds:g} is out of range", "a number of seconds above 0")
-    if calibration.samples is not None and calibration.samples < 1:
-        raise UsageError(f"--samples {calibration.samples} is out of range", "at least 1")
+    require_range(seconds is None or seconds > 0, "--repair-seconds", seconds, "a number of seconds above 0")
+    samples = calibration.samples
+    require_range(samples is None or samples >= 1, "--samples", samples, "a whole number from 1")
     if repair == "none":
         return None
     return Mend("bn" if repair == "bn" else "lstsq", calibration, memory, seconds, measured)

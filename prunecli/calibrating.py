@@ -12,7 +12,7 @@ from prunecli.checkpoint.specs import InputSpec
 from prunecli.coupling import Space
 from prunecli.criteria import Evidence, find, gather
 from prunecli.data import Samples, noise, open_data
-from prunecli.errors import UsageError, needs_data, unknown_name
+from prunecli.errors import UsageError, needs_data, require_range, unknown_name
 from prunecli.losses import LOSSES, Loss, from_file, required_difference
 from prunecli.proofs import FORWARD_ERRORS
 from prunecli.repair.remembered import level
@@ -90,8 +90,7 @@ class Gathering:
         needing = [name for name in criteria if find(name).needs]
         if needing and self.calibration.data is None:
             raise needs_data(needing[0])
-        if not self.temperature > 0:
-            raise UsageError(f"--temperature {self.temperature:g} is out of range", "a number above 0")
+        require_range(self.temperature > 0, "--temperature", self.temperature, "a number above 0")
         if self.loss is not None and self.loss not in LOSSES and ".py:" not in self.loss:
             raise unknown_name("loss", self.loss, LOSSES)
         if self.loss == "kd" and self.teacher is None and any(find(name).needs_loss for name in criteria):

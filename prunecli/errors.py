@@ -87,6 +87,14 @@ def unknown_name(kind: str, name: str, known: Iterable[str]) -> UsageError:
     )
 
 
+def require_range(fits: bool, option: str, value: float | None, meaning: str) -> None:
+    """Raise ``UsageError`` unless ``value`` ``fits`` what it means. A NaN fails every comparison, so it is
+    refused like any other number out of range.
+    """
+    if not fits:
+        raise UsageError(f"{option} {value:g} is out of range", f"{option} is {meaning}")
+
+
 def needs_data(criterion: str) -> UsageError:
     """For a criterion that looks at data where there is none."""
     return UsageError(

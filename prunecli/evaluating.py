@@ -13,7 +13,7 @@ from prunecli.checkpoint.specs import Scalar
 from prunecli.clock import Clock
 from prunecli.data import Samples, open_data
 from prunecli.data.specs import shown
-from prunecli.errors import UsageError
+from prunecli.errors import UsageError, require_range
 from prunecli.opening import Naming, Subject, open_against, open_any
 from prunecli.quality import measure
 from prunecli.report.figures import DataFacts, Quality
@@ -46,8 +46,7 @@ def evaluate(
     A module stays on its device, a checkpoint goes to ``device``. Raises ``UsageError`` (also where there is
     nothing to measure) and ``InputError``.
     """
-    if batch_size < 1:
-        raise UsageError(f"--batch-size {batch_size} is out of range", "at least 1")
+    require_range(batch_size >= 1, "--batch-size", batch_size, "a whole number from 1")
     where = choose_device(device)
     naming = Naming(example_inputs, arch, arch_args, inputs)
     clock = Clock(progress)

@@ -23,7 +23,7 @@ from prunecli.criteria.correlation import agreement
 from prunecli.criteria.normalize import NORMALIZE, REDUCE
 from prunecli.data import Samples
 from prunecli.data.specs import shown
-from prunecli.errors import UsageError, unknown_name
+from prunecli.errors import UsageError, require_range, unknown_name
 from prunecli.measuring import unknown_operator_notes
 from prunecli.opening import Naming, open_against, open_any
 from prunecli.pruning import traced_for
@@ -137,8 +137,7 @@ class _Wanted:
         if self.normalize is not None and self.normalize not in NORMALIZE:
             raise unknown_name("normalization", self.normalize, NORMALIZE)
         samples, seed = gathering.calibration.samples, gathering.calibration.seed
-        if samples is not None and samples < 1:
-            raise UsageError(f"--samples {samples} is out of range", "at least 1")
+        require_range(samples is None or samples >= 1, "--samples", samples, "a whole number from 1")
         if not 0 <= seed < 2**32:
             raise UsageError(f"--seed {seed} is not between 0 and {2**32 - 1}", "--seed 0")
         if gathering.memory < 1 << 20:

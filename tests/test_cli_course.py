@@ -131,7 +131,7 @@ def test_what_is_pruned_must_be_one(
         ("--data digits --finetune-epochs 3 --finetune-arg rl=2", "unknown setting 'rl'"),
         ("--data digits --finetune-epochs 3 --finetune-arg samples=0", "--samples 0 is out of range"),
         ("--data digits --finetune-epochs 3 --eval-data digit", "unknown data source 'digit'"),
-        ("--data digits --finetune-epochs 3 --save-minutes nan", "--save-minutes is out of range"),
+        ("--data digits --finetune-epochs 3 --save-minutes nan", "--save-minutes nan is out of range"),
         ("--data digits --finetune-epochs 3 --resume", "there is no state to resume from"),
         ("--data digits --finetune-epochs 3 -o old.safetensors", "old.state.pt is the state of a run"),
         ("--data digits --finetune-arg lr=2", "--finetune-arg is given, and nothing is trained"),

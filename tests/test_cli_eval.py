@@ -90,8 +90,16 @@ def test_options_are_handed_on(
         ("m.pth --data digit", "unknown data source 'digit'", "did you mean digits?"),
         ("m.pth --data torchvision:FashionMINST:x", "unknown set", "did you mean FashionMNIST"),
         ("m.pth --data digits --transform imagnet", "unknown transform", "did you mean imagenet?"),
-        ("m.pth --data digits --samples 0", "--samples 0 is out of range", "at least 1"),
-        ("m.pth --data digits --batch-size -1", "--batch-size -1 is out of range", "at least 1"),
+        (
+            "m.pth --data digits --samples 0",
+            "--samples 0 is out of range",
+            "--samples is a whole number from 1",
+        ),
+        (
+            "m.pth --data digits --batch-size -1",
+            "--batch-size -1 is out of range",
+            "--batch-size is a whole number from 1",
+        ),
         ("m.pth --data digits --device gpu", "unknown device 'gpu'", "did you mean cpu?"),
         ("m.pth --data digits -q --json", "--json and -q", "give one of them"),
         ("x.pth --data digits", "no such file: x.pth", "check the path"),

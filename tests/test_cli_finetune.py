@@ -111,7 +111,11 @@ def test_options_are_handed_on(path: Path, fake: Fake, capsys: pytest.CaptureFix
         ("m.pth --data digits --milestones 6,x", "--milestones 6,x are no epochs", "like --milestones 60,80"),
         ("m.pth --data digits --loss mes", "unknown loss 'mes'", "did you mean mse?"),
         ("m.pth --data noise --patience 2", "--patience needs data to measure on", "--eval-data"),
-        ("m.pth --data digits --save-minutes nan", "--save-minutes is out of range", "a number of minutes"),
+        (
+            "m.pth --data digits --save-minutes nan",
+            "--save-minutes nan is out of range",
+            "--save-minutes is a number of minutes",
+        ),
         ("m.pth --data digits --threads 0", "--threads 0 is out of range", "--threads is"),
         ("m.pth --data digits -q --json", "--json and -q", "give one of them"),
         ("x.pth --data digits", "no such file: x.pth", "check the path"),

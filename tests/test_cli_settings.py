@@ -17,51 +17,11 @@ CHOICES = settings.Choices("magnitude-l2", "protected", None, None, "auto")
 REPAIR = settings.Repair()
 
 
-@pytest.mark.parametrize(
-    ("kind", "good", "bad"),
-    [
-        ("speedup", (1.01, 2, 1000), (1, 0.5, 0, -2, math.nan, math.inf)),
-        ("flops", (0.01, 0.5, 0.99), (0, 1, 2, -0.5, math.nan)),
-        ("params", (0.01, 0.5, 0.99), (0, 1, 50, math.nan)),
-        ("ratio", (0.01, 0.5, 0.99), (0, 1, 1.5, math.nan)),
-    ],
-)
-def test_targets_have_a_range(kind: str, good: tuple[float, ...], bad: tuple[float, ...]) -> None:
-    for value in good:
-        assert settings.target({kind: value}, None) == {kind: value}
-    for value in bad:
-        with pytest.raises(UsageError, match=f"--{kind} .* out of range") as caught:
-            settings.target({kind: value}, None)
-        assert caught.value.hint
-
-
 def test_what_is_said_of_groups_is_read_glob_by_glob() -> None:
     read = settings.groups(0.5, ["a", "b"], None, ["a.*=0.25", "b=c=0"], ["a=8"])
     assert read == settings.Groups(0.5, ("a", "b"), (), {"a.*": 0.25, "b=c": 0.0}, {"a": 8})
     assert settings.groups(None, None, None, None, None) == settings.Groups()
     assert settings.groups(None, None, None, ["a=0.5", "a=0.5"], None).ratio_for == {"a": 0.5}
-
-
-def test_groups_with_a_ratio_may_be_the_whole_target(tmp_path: Path) -> None:
-    none: dict[str, float | None] = {"speedup": None}
-    assert settings.target(none, None, settings.Groups(heads=0.5)) == {}
-    assert settings.target(none, None, settings.Groups(ratio_for={"a": 0.5, "b": 0.0})) == {}
-    assert settings.target({"speedup": 2}, None, settings.Groups(heads=0.5)) == {"speedup": 2}
-    for groups in (settings.Groups(only=("a",)), settings.Groups(ratio_for={"a": 0.0})):
-        with pytest.raises(UsageError, match="no target given"):
-            settings.target(none, None, groups)
-    with pytest.raises(UsageError, match="--plan and --round-to-for together"):
-        settings.target(none, tmp_path, settings.Groups(round_to_for={"a": 8}))
-
-
-def test_exactly_one_target(tmp_path: Path) -> None:
-    assert settings.target({"speedup": None, "ratio": None}, tmp_path) == {}
-    with pytest.raises(UsageError, match="no target given"):
-        settings.target({"speedup": None}, None)
-    with pytest.raises(UsageError, match="--speedup and --ratio together"):
-        settings.target({"speedup": 2, "ratio": 0.5}, None)
-    with pytest.raises(UsageError, match="--speedup and --plan together"):
-        settings.target({"speedup": 2}, tmp_path)
 
 
 @pytest.mark.parametrize(

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import math
+
 import pytest
 
 from prunecli import errors
@@ -64,3 +66,12 @@ def test_an_exception_of_a_library_is_one_short_line() -> None:
     assert errors.first_line(RuntimeError("\n sizes differ\nat line 3")) == "sizes differ"
     assert errors.first_line(AssertionError()) == "AssertionError"
     assert len(errors.first_line(ValueError("x" * 999))) == 200
+
+
+def test_a_number_out_of_range_is_named_with_what_it_means() -> None:
+    errors.require_range(True, "--share", math.nan, "a share, 0 to 1")
+    for value, shown in ((1.5, "1.5"), (math.nan, "nan"), (3, "3")):
+        with pytest.raises(errors.UsageError) as caught:
+            errors.require_range(False, "--share", value, "a share, 0 to 1")
+        assert str(caught.value) == f"--share {shown} is out of range"
+        assert caught.value.hint == "--share is a share, 0 to 1"

@@ -5,7 +5,7 @@ from pathlib import Path
 import pytest
 
 from prunecli.errors import UsageError
-from prunecli.training.kept import Keeping, Kept
+from prunecli.training.kept import Keeping, Kept, states_of
 
 
 def test_nothing_is_kept_without_a_state() -> None:
@@ -20,3 +20,14 @@ def test_what_is_asked_with_what_the_run_is() -> None:
 def test_a_run_without_a_state_cannot_be_resumed() -> None:
     with pytest.raises(UsageError, match="resume needs the state of the run"):
         Kept.of(None, True, 600.0, None)
+
+
+def test_the_states_of_a_run_are_those_of_its_trainings_and_of_no_other(tmp_path: Path) -> None:
+    last = Kept(tmp_path / "a[1].state.pt")
+    before = last.named("round-1").state
+    assert last.state is not None and before is not None
+    for path in (before, tmp_path / "a1.state.pt", tmp_path / "a1.state.round-1.pt", tmp_path / "b.state.pt"):
+        path.touch()
+    assert states_of(last.state) == [before]
+    last.state.touch()
+    assert states_of(last.state) == [last.state, before]

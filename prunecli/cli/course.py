@@ -11,7 +11,7 @@ import typer
 
 from prunecli.cli import names, options
 from prunecli.cli.kept import Kept
-from prunecli.errors import UsageError
+from prunecli.errors import UsageError, require_range
 from prunecli.presets import preset
 from prunecli.training.arguments import SAMPLES, parse_settings
 from prunecli.training.asked import Trainings
@@ -85,8 +85,9 @@ class Course:
             return
         for given in (asked.sparsify_args, asked.finetune_args):
             options.require_data(self.eval_data, given.get(SAMPLES), None, 1)
-        if not self.save_minutes >= 0:
-            raise UsageError("--save-minutes is out of range", "a number of minutes from 0")
+        require_range(
+            self.save_minutes >= 0, "--save-minutes", self.save_minutes, "a number of minutes from 0"
+        )
         if asked.before and dry_run:
             raise UsageError(
                 "--dry-run trains nothing, and what is cut is known after the training",

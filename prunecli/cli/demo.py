@@ -7,8 +7,9 @@ from typing import Annotated
 
 import typer
 
-from prunecli.cli import output, settings
+from prunecli.cli import output
 from prunecli.cli.options import OUTPUT, Force, Json, Quiet, require_one_format, require_writable
+from prunecli.cli.targets import target
 
 
 def demo(
@@ -23,7 +24,7 @@ def demo(
 ) -> None:
     """Prune a small digit classifier that comes with this package."""
     require_one_format(json, quiet)
-    settings.target({"speedup": speedup}, None)
+    target({"speedup": speedup})
     report_file = out.with_suffix(".json")
     for path in (out, report_file):
         require_writable(path, force)

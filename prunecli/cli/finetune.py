@@ -7,7 +7,7 @@ from typing import Annotated
 
 import typer
 
-from prunecli.cli import options, settings, training
+from prunecli.cli import settings, training
 from prunecli.cli.options import (
     OUTPUT,
     Arch,
@@ -20,6 +20,7 @@ from prunecli.cli.options import (
     Input,
     Json,
     Quiet,
+    Reports,
     Resume,
     SampleCount,
     SaveMinutes,
@@ -47,7 +48,6 @@ from prunecli.cli.training import (
     Optimizer,
     Patience,
     Recalibrate,
-    Reports,
     Schedule,
     Warmup,
     WeightDecay,
@@ -57,6 +57,7 @@ from prunecli.training.launched import launched
 
 # Long because Typer reads the options from the signature; everything after it is a few lines.
 def finetune(
+    ctx: typer.Context,
     ckpt: Checkpoint,
     data: Data = None,
     eval_data: EvalData = None,
@@ -112,31 +113,9 @@ def finetune(
     On several GPUs or machines: torchrun --nproc-per-node N -m prunecli finetune ...
     """
     with training.once():
-        options.require_one_format(json, quiet)
-        chosen = {
-            "epochs": epochs, "batch_size": batch_size, "optimizer": optimizer, "lr": lr,
-            "momentum": momentum, "weight_decay": weight_decay, "schedule": schedule,
-            "milestones": training.epochs_in(milestones), "warmup": warmup, "clip": clip, "ema": ema,
-            "patience": patience, "recalibrate": recalibrate, "loss": loss,
-            "label_smoothing": label_smoothing, "distill": distill,
-            "distill_temperature": distill_temperature, "augment": augment, "amp": amp,
-            "channels_last": channels_last, "seed": seed,
-        }  # fmt: skip
-        request = training.Request(
-            files=settings.files(ckpt, out, report, arch, "finetuned"),
-            data={"data": data, "eval_data": eval_data, "samples": samples, "transform": transform},
-            settings=chosen,
-            against=against,
-            network=options.network(arch, arch_arg, input, unsafe_load),
-            running={
-                "device": device,
-                "threads": threads,
-                "resume": resume,
-                "save_seconds": 60 * save_minutes,
-            },
-            force=force,
-        )
+        files = settings.files(ckpt, out, report, arch, "finetuned")
+        request = training.asked(ctx.params, files, against)
         request.check(launched().leads)
     import prunecli
 
-    training.carry_out(request, prunecli.finetune, settings.Printing(as_json=json, quiet=quiet, force=force))
+    training.carry_out(request, prunecli.finetune)

@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-import glob
 from dataclasses import dataclass
 from pathlib import Path
 
 from prunecli.cli import options
 from prunecli.errors import UsageError
+from prunecli.training.kept import states_of
 
 
 @dataclass(frozen=True)
@@ -34,9 +34,7 @@ class Kept:
 
     def _states(self) -> list[Path]:
         """Of all trainings of the run."""
-        stem = glob.escape(self.state.stem)
-        there = sorted(self.state.parent.glob(f"{stem}.*.pt"))
-        return [self.state, *there] if self.state.exists() else there
+        return states_of(self.state)
 
     def clear(self) -> None:
         """Before a run that begins anew, where ``check`` let it: no state of another stays beside its own."""

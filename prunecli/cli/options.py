@@ -14,7 +14,7 @@ import typer
 
 from prunecli.checkpoint.locating import weights_in
 from prunecli.cli import names
-from prunecli.errors import InputError, OutputError, UsageError
+from prunecli.errors import InputError, OutputError, UsageError, require_range
 
 if TYPE_CHECKING:
     from prunecli.checkpoint.specs import Scalar
@@ -184,6 +184,14 @@ SaveMinutes: TypeAlias = Annotated[
         help="How often the state is written within an epoch; after each it is anyway.",
     ),
 ]
+Reports: TypeAlias = Annotated[
+    list[Path] | None,
+    typer.Option(
+        metavar="FILE",
+        rich_help_panel=OUTPUT,
+        help="Where the report goes: .json, .md or .csv. Repeatable. Default: OUT with .json.",
+    ),
+]
 Json: TypeAlias = Annotated[
     bool, typer.Option("--json", rich_help_panel=OUTPUT, help="Print one JSON document instead of tables.")
 ]
@@ -243,8 +251,7 @@ def require_ending(path: Path, endings: tuple[str, ...]) -> None:
 
 def require_from(option: str, number: int | None, least: int) -> None:
     """Raise ``UsageError`` for a number below ``least``."""
-    if number is not None and number < least:
-        raise UsageError(f"{option} {number} is out of range", f"{option} is a whole number from {least}")
+    require_range(number is None or number >= least, option, number, f"a whole number from {least}")
 
 
 def require_writable(path: Path, force: bool) -> None:
@@ -267,9 +274,8 @@ def require_data(data: str | None, samples: int | None, transform: str | None, b
         parse(data)
     if transform is not None:
         names.require_known("transform", transform, names.TRANSFORMS)
-    for option, number in (("--samples", samples), ("--batch-size", batch_size)):
-        if number is not None and number < 1:
-            raise UsageError(f"{option} {number} is out of range", "at least 1")
+    require_from("--samples", samples, 1)
+    require_from("--batch-size", batch_size, 1)
 
 
 def bytes_in(memory: str) -> int:
@@ -295,8 +301,7 @@ def require_scores(reduce: str | None, normalize: str | None, loss: str | None, 
     file, _, function = (loss or "").rpartition(":")
     if loss is not None and not (file.endswith(".py") and function.isidentifier()):
         names.require_known("loss", loss, names.LOSSES)
-    if not 0 < temperature < math.inf:
-        raise UsageError(f"--temperature {temperature:g} is out of range", "a number above 0")
+    require_range(0 < temperature < math.inf, "--temperature", temperature, "a number above 0")
     if temperature != 1 and loss not in (None, "cross-entropy", "kd"):
         raise UsageError(
             f"--temperature divides the scores of classes, and --loss {loss} has none", "leave it out"

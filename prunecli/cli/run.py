@@ -34,6 +34,7 @@ from prunecli.cli.options import (
     Only,
     Quiet,
     Reduce,
+    Reports,
     Resume,
     SaveMinutes,
     Seed,
@@ -43,6 +44,7 @@ from prunecli.cli.options import (
     UnsafeLoad,
 )
 from prunecli.cli.settings import Printing, Request
+from prunecli.cli.targets import METHOD, Flops, Params, Protect, Ratio, Scheme, Speedup, target
 from prunecli.cli.training import once
 from prunecli.training.launched import launched
 
@@ -52,8 +54,6 @@ if TYPE_CHECKING:
     from prunecli.report.epochs import EpochRow
     from prunecli.report.model import Report
 
-TARGET = "Target (one, or --plan; or none with --heads or --ratio-for)"
-METHOD = "What is removed"
 TRAINING = "Training before and after the cut"
 REPAIR = "Repair (--data: on real inputs; without, on noise)"
 
@@ -70,38 +70,16 @@ def run(
             help="Instead of CKPT: --arch with weights drawn by --seed, to be trained here.",
         ),
     ] = None,
-    speedup: Annotated[
-        float | None,
-        typer.Option(metavar="X", rich_help_panel=TARGET, help="Dense MACs / pruned MACs, like 2."),
-    ] = None,
-    flops: Annotated[
-        float | None, typer.Option(metavar="F", rich_help_panel=TARGET, help="Fraction of MACs to keep.")
-    ] = None,
-    params: Annotated[
-        float | None,
-        typer.Option(metavar="F", rich_help_panel=TARGET, help="Fraction of parameters to keep."),
-    ] = None,
-    ratio: Annotated[
-        float | None, typer.Option(metavar="R", rich_help_panel=TARGET, help="Fraction of units to remove.")
-    ] = None,
+    speedup: Speedup = None,
+    flops: Flops = None,
+    params: Params = None,
+    ratio: Ratio = None,
     criterion: Annotated[
         str,
         typer.Option(metavar="NAME", rich_help_panel=METHOD, help="Importance score; see prune ls criteria."),
     ] = "magnitude-l2",
-    scheme: Annotated[
-        str,
-        typer.Option(
-            metavar="NAME", rich_help_panel=METHOD, help="How scores become a choice; see prune ls schemes."
-        ),
-    ] = "protected",
-    protect: Annotated[
-        float,
-        typer.Option(
-            metavar="F",
-            rich_help_panel=METHOD,
-            help="Fraction every group keeps at least (scheme protected).",
-        ),
-    ] = 0.1,
+    scheme: Scheme = "protected",
+    protect: Protect = 0.1,
     max_ratio: Annotated[
         float,
         typer.Option(metavar="R", rich_help_panel=METHOD, help="Fraction of any group removed at most."),
@@ -248,14 +226,7 @@ def run(
             help="Default: STEM.pruned.safetensors beside CKPT, or DIR.pruned for a directory.",
         ),
     ] = None,
-    report: Annotated[
-        list[Path] | None,
-        typer.Option(
-            metavar="FILE",
-            rich_help_panel=OUTPUT,
-            help="Where the report goes: .json, .md or .csv. Repeatable. Default: OUT with .json.",
-        ),
-    ] = None,
+    report: Reports = None,
     force: Force = False,
     json: Json = False,
     quiet: Quiet = False,
@@ -282,13 +253,14 @@ def run(
 ) -> None:
     """Prune a checkpoint into a smaller one that loads and runs.
 
+    It takes one target, or --plan; or none where --heads or --ratio-for says what goes.
+
     Training on several GPUs or machines: torchrun --nproc-per-node N -m prunecli run ...
     """
     with once():
         with_preset = preset_for(ctx, preset)
         criterion, scheme, repair = (with_preset(name) for name in ("criterion", "scheme", "repair"))
         trainings = trainings_of(with_preset, sparsify_arg, finetune_arg)
-        targets = {"speedup": speedup, "flops": flops, "params": params, "ratio": ratio}
         groups = settings.groups(heads, only, ignore, ratio_for, round_to_for)
         request = settings.Request(
             files=settings.files(ckpt, out, report, arch, init=init),
@@ -296,7 +268,7 @@ def run(
             repair=settings.Repair(repair, data, samples, transform, memory, repair_seconds),
             limits=settings.Limits(protect, max_ratio, round_to, steps, tolerance, seed, threads),
             groups=groups,
-            target=settings.target(targets, plan, groups),
+            target=target(ctx.params, plan, groups),
             network=options.network(arch, arch_arg, input, unsafe_load),
             plan_file=plan,
             printing=settings.Printing(as_json=json, quiet=quiet, force=force, dry_run=dry_run),

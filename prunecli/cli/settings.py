@@ -5,9 +5,8 @@ checkpoint.
 from __future__ import annotations
 
 import json
-import math
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass, field, fields
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TypeVar
 
@@ -25,12 +24,10 @@ from prunecli.cli.options import (
     require_scores,
     require_writable,
 )
-from prunecli.errors import InputError, UsageError
+from prunecli.errors import InputError, UsageError, require_range
 from prunecli.plan import Plan
 
 N = TypeVar("N", int, float)
-
-TARGETS = ("speedup", "flops", "params", "ratio")
 
 
 @dataclass(frozen=True)
@@ -47,15 +44,17 @@ class Limits:
 
     def check(self) -> None:
         """Raise ``UsageError`` for the first number outside its range."""
-        _require(0 <= self.protect <= 1, "--protect", self.protect, "a fraction of units, 0 to 1")
-        _require(
+        require_range(0 <= self.protect <= 1, "--protect", self.protect, "a fraction of units, 0 to 1")
+        require_range(
             0 < self.max_ratio <= 1, "--max-ratio", self.max_ratio, "a fraction of units, above 0, up to 1"
         )
-        _require(self.round_to >= 1, "--round-to", self.round_to, "a whole number from 1")
-        _require(self.steps >= 1, "--steps", self.steps, "a whole number from 1")
-        _require(0 <= self.tolerance < 1, "--tolerance", self.tolerance, "a fraction of the target, 0 to 1")
-        _require(self.seed >= 0, "--seed", self.seed, "a whole number from 0")
-        _require(
+        require_range(self.round_to >= 1, "--round-to", self.round_to, "a whole number from 1")
+        require_range(self.steps >= 1, "--steps", self.steps, "a whole number from 1")
+        require_range(
+            0 <= self.tolerance < 1, "--tolerance", self.tolerance, "a fraction of the target, 0 to 1"
+        )
+        require_range(self.seed >= 0, "--seed", self.seed, "a whole number from 0")
+        require_range(
             self.threads is None or self.threads >= 1, "--threads", self.threads, "a whole number from 1"
         )
 
@@ -77,19 +76,19 @@ class Groups:
 
     def check(self) -> None:
         """Raise ``UsageError`` for the first number outside its range."""
-        _require(
+        require_range(
             self.heads is None or 0 < self.heads < 1,
             "--heads", self.heads, "the fraction of heads to remove, between 0 and 1",
         )  # fmt: skip
         for glob, ratio in self.ratio_for.items():
-            _require(
+            require_range(
                 0 <= ratio < 1,
                 f"--ratio-for {glob}",
                 ratio,
                 "the fraction of units to remove, from 0, below 1",
             )
         for glob, multiple in self.round_to_for.items():
-            _require(multiple >= 1, f"--round-to-for {glob}", multiple, "a whole number from 1")
+            require_range(multiple >= 1, f"--round-to-for {glob}", multiple, "a whole number from 1")
 
 
 @dataclass(frozen=True)
@@ -139,7 +138,7 @@ class Repair:
         require_data(self.data, self.samples, self.transform, 1)
         bytes_in(self.memory)
         seconds = self.seconds is None or self.seconds > 0
-        _require(seconds, "--repair-seconds", self.seconds, "a number of seconds above 0")
+        require_range(seconds, "--repair-seconds", self.seconds, "a number of seconds above 0")
         if self.transform is not None and self.data is None:
             raise UsageError("--transform is given without --data", "--data imagefolder:DIR")
 
@@ -307,45 +306,6 @@ def _by_glob(option: str, number: str, texts: list[str], convert: Callable[[str]
     return found
 
 
-def target(
-    given: Mapping[str, float | None], plan: Path | None, groups: Groups = Groups()
-) -> dict[str, float]:
-    """The one target as an argument for ``prunecli.prune``, none with a plan or where ``groups`` is all that
-    was asked. Raises ``UsageError``.
-    """
-    asked = {kind: value for kind, value in given.items() if value is not None}
-    if plan is not None and groups != Groups():
-        raise UsageError(
-            f"--plan and {_first_option(groups)} together: a plan says all there is to do",
-            "give them when the plan is made, with --dry-run --json",
-        )
-    if not asked and plan is None and groups.is_target:
-        return {}
-    if len(asked) + (plan is not None) != 1:
-        found = " and ".join(f"--{kind}" for kind in (*asked, *(["plan"] if plan else [])))
-        raise UsageError(
-            f"{found} together: one target at a time" if found else "no target given",
-            "like --speedup 2, --flops 0.5, --params 0.5, --ratio 0.5 or --heads 0.5",
-        )
-    for kind, value in asked.items():
-        if kind == "speedup":
-            fits = 1 < value < math.inf
-            _require(fits, "--speedup", value, "dense MACs / pruned MACs, above 1: --speedup 2 halves them")
-        elif kind == "ratio":
-            _require(0 < value < 1, "--ratio", value, "the fraction of units to remove, between 0 and 1")
-        else:
-            _require(0 < value < 1, f"--{kind}", value, "the fraction to keep, between 0 and 1")
-    return asked
-
-
-def _first_option(groups: Groups) -> str:
-    return next(
-        "--" + item.name.replace("_", "-")
-        for item in fields(groups)
-        if getattr(groups, item.name) not in (None, (), {})
-    )
-
-
 def read_plan(path: Path | None) -> Plan | None:
     """The plan in ``path``. Raises ``UsageError`` for a missing file, ``InputError`` for anything but a
     plan.
@@ -358,9 +318,3 @@ def read_plan(path: Path | None) -> Plan | None:
     except (ValueError, RecursionError, OSError) as error:
         raise InputError(f"{path} is not JSON", "write a plan with --dry-run --json > plan.json") from error
     return Plan.from_json(data)
-
-
-def _require(fits: bool, option: str, value: float | None, meaning: str) -> None:
-    # NaN fails every comparison, so it is refused like any other number out of range.
-    if not fits:
-        raise UsageError(f"{option} {value:g} is out of range", f"{option} is {meaning}")

@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from math import isfinite
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from prunecli.cli import names, options, settings, training
+from prunecli.cli import names, options, settings, targets, training
 from prunecli.cli.options import (
     OUTPUT,
     Arch,
@@ -23,6 +24,7 @@ from prunecli.cli.options import (
     Json,
     Only,
     Quiet,
+    Reports,
     Resume,
     SampleCount,
     SaveMinutes,
@@ -31,6 +33,7 @@ from prunecli.cli.options import (
     Transform,
     UnsafeLoad,
 )
+from prunecli.cli.targets import TARGETS, Flops, Params, Protect, Ratio, Scheme, Speedup
 from prunecli.cli.training import (
     Against,
     Amp,
@@ -50,7 +53,6 @@ from prunecli.cli.training import (
     Optimizer,
     Patience,
     Recalibrate,
-    Reports,
     Schedule,
     Warmup,
     WeightDecay,
@@ -62,11 +64,11 @@ if TYPE_CHECKING:
     from prunecli.sparsifying import Sparsified
 
 REGULARIZER = "Regularizer"
-TARGET = "What greg-1 and greg-2 pick (one target)"
 
 
 # Long because Typer reads the options from the signature; everything after it is a few lines.
 def sparsify(
+    ctx: typer.Context,
     ckpt: Checkpoint,
     name: Annotated[
         str | None,
@@ -83,34 +85,12 @@ def sparsify(
             help="A number of it, like strength=1e-3. Repeatable.",
         ),
     ] = None,
-    speedup: Annotated[
-        float | None,
-        typer.Option(metavar="X", rich_help_panel=TARGET, help="Dense MACs / pruned MACs, like 2."),
-    ] = None,
-    flops: Annotated[
-        float | None, typer.Option(metavar="F", rich_help_panel=TARGET, help="Fraction of MACs to keep.")
-    ] = None,
-    params: Annotated[
-        float | None,
-        typer.Option(metavar="F", rich_help_panel=TARGET, help="Fraction of parameters to keep."),
-    ] = None,
-    ratio: Annotated[
-        float | None, typer.Option(metavar="R", rich_help_panel=TARGET, help="Fraction of units to remove.")
-    ] = None,
-    scheme: Annotated[
-        str,
-        typer.Option(
-            metavar="NAME", rich_help_panel=TARGET, help="How scores become a choice; see prune ls schemes."
-        ),
-    ] = "protected",
-    protect: Annotated[
-        float,
-        typer.Option(
-            metavar="F",
-            rich_help_panel=TARGET,
-            help="Fraction every group keeps at least (scheme protected).",
-        ),
-    ] = 0.1,
+    speedup: Speedup = None,
+    flops: Flops = None,
+    params: Params = None,
+    ratio: Ratio = None,
+    scheme: Scheme = "protected",
+    protect: Protect = 0.1,
     only: Only = None,
     ignore: Ignore = None,
     data: Data = None,
@@ -164,45 +144,16 @@ def sparsify(
 ) -> None:
     """Train a checkpoint so that whole units become small, before prune run cuts them.
 
-    What greg-1 and greg-2 picked is written as OUT.plan.json, for prune run OUT --plan.
+    greg-1 and greg-2 pick units for one target, and write them as OUT.plan.json, for prune run OUT --plan.
 
     On several GPUs or machines: torchrun --nproc-per-node N -m prunecli sparsify ...
     """
     with training.once():
-        options.require_one_format(json, quiet)
-        more = _regularized(
-            name, numbers, {"speedup": speedup, "flops": flops, "params": params, "ratio": ratio}
-        )
-        more |= {
-            "scheme": scheme,
-            "protect": protect,
-            "only": tuple(only or ()),
-            "ignore": tuple(ignore or ()),
-        }
-        chosen = {
-            "epochs": epochs, "batch_size": batch_size, "optimizer": optimizer, "lr": lr,
-            "momentum": momentum, "weight_decay": weight_decay, "schedule": schedule,
-            "milestones": training.epochs_in(milestones), "warmup": warmup, "clip": clip, "ema": ema,
-            "patience": patience, "recalibrate": recalibrate, "loss": loss,
-            "label_smoothing": label_smoothing, "distill": distill,
-            "distill_temperature": distill_temperature, "augment": augment, "amp": amp,
-            "channels_last": channels_last, "seed": seed,
+        more = _regularized(name, numbers, ctx.params) | {
+            "scheme": scheme, "protect": protect, "only": tuple(only or ()), "ignore": tuple(ignore or ()),
         }  # fmt: skip
-        request = training.Request(
-            files=settings.files(ckpt, out, report, arch, "sparse"),
-            data={"data": data, "eval_data": eval_data, "samples": samples, "transform": transform},
-            settings=chosen,
-            against=against,
-            network=options.network(arch, arch_arg, input, unsafe_load),
-            running={
-                "device": device,
-                "threads": threads,
-                "resume": resume,
-                "save_seconds": 60 * save_minutes,
-            },
-            force=force,
-            more=more,
-        )
+        files = settings.files(ckpt, out, report, arch, "sparse")
+        request = training.asked(ctx.params, files, against, more)
         request.check(launched().leads)
         if launched().leads:
             options.require_writable(request.kept.plan, force or resume)
@@ -214,21 +165,18 @@ def sparsify(
 
             write_plan(found.plan, request.kept.plan)
 
-    printing = settings.Printing(as_json=json, quiet=quiet, force=force)
-    training.carry_out(request, prunecli.sparsify, printing, write)
+    training.carry_out(request, prunecli.sparsify, write)
 
 
-def _regularized(
-    name: str | None, numbers: list[str] | None, given: dict[str, float | None]
-) -> dict[str, Any]:
+def _regularized(name: str | None, numbers: list[str] | None, typed: Mapping[str, Any]) -> dict[str, Any]:
     """The regularizer, as ``prunecli.sparsify`` takes it. Raises ``UsageError``."""
     if name is None:
         raise UsageError("no regularizer given", "like --sparsify group-lasso; see prune ls regularizers")
     names.require_known("regularizer", name, names.REGULARIZERS, "prunecli.regularizers")
     target: dict[str, float] = {}
     if name in names.PICKING:
-        target = settings.target(given, None)
-    elif name in names.REGULARIZERS and any(value is not None for value in given.values()):
+        target = targets.target(typed)
+    elif name in names.REGULARIZERS and any(typed[kind] is not None for kind in TARGETS):
         raise UsageError(
             f"{name} makes all units small, whatever is cut later", "give the target to prune run"
         )

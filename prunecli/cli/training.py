@@ -3,18 +3,19 @@
 from __future__ import annotations
 
 import sys
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field, fields, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any, Protocol, TypeAlias, TypeVar
 
 import typer
 
-from prunecli.cli import names, options, output, settings
+from prunecli.cli import names, options, output
 from prunecli.cli.kept import Kept
-from prunecli.cli.options import DATA, OUTPUT, RUNNING, Network
-from prunecli.errors import PruneError, UsageError
+from prunecli.cli.options import DATA, RUNNING, Network
+from prunecli.cli.settings import Files, Printing
+from prunecli.errors import PruneError, UsageError, require_range
 from prunecli.training.launched import launched, said_once
 from prunecli.training.settings import AMP, AUGMENTS, OPTIMIZERS, SCHEDULES, Settings
 
@@ -128,14 +129,6 @@ Distill: TypeAlias = Annotated[
 DistillTemperature: TypeAlias = Annotated[
     float, typer.Option(metavar="T", rich_help_panel=LOSS, help="Divides the scores of both networks.")
 ]
-Reports: TypeAlias = Annotated[
-    list[Path] | None,
-    typer.Option(
-        metavar="FILE",
-        rich_help_panel=OUTPUT,
-        help="Where the report goes: .json, .md or .csv. Repeatable. Default: OUT with .json.",
-    ),
-]
 Amp: TypeAlias = Annotated[
     str, typer.Option(metavar="NAME", rich_help_panel=RUNNING, help=f"Mixed precision: {', '.join(AMP)}.")
 ]
@@ -161,13 +154,13 @@ class Request:
     what another command has besides.
     """
 
-    files: settings.Files
+    files: Files
     data: dict[str, Any]
     settings: dict[str, Any]
     against: Path | None
     network: Network
     running: dict[str, Any]
-    force: bool
+    printing: Printing
     more: dict[str, Any] = field(default_factory=dict)
 
     @property
@@ -188,15 +181,15 @@ class Request:
         self._check_loss()
         names.require_known("device", self.running["device"].partition(":")[0], names.DEVICES)
         options.require_from("--threads", self.running["threads"], 1)
-        if not self.running["save_seconds"] >= 0:
-            raise UsageError("--save-minutes is out of range", "a number of minutes from 0")
+        minutes = self.running["save_seconds"] / 60
+        require_range(minutes >= 0, "--save-minutes", minutes, "a number of minutes from 0")
         assert self.files.checkpoint is not None
         options.require_readable(self.files.checkpoint)
         if self.against is not None:
             options.require_readable(self.against)
         if writes:
-            self.files.check(self.force, dry_run=False)
-            self.kept.check(self.running["resume"], self.force)
+            self.files.check(self.printing.force, dry_run=False)
+            self.kept.check(self.running["resume"], self.printing.force)
 
     def _check_loss(self) -> None:
         loss = self.settings["loss"]
@@ -210,6 +203,32 @@ class Request:
         from prunecli.data.specs import is_divided
 
         return self.data["eval_data"] is not None or is_divided(self.data["data"])
+
+
+def asked(
+    typed: Mapping[str, Any],
+    files: Files,
+    against: Path | None,
+    more: dict[str, Any] | None = None,
+) -> Request:
+    """What was ``typed``, by the names of the parameters that the training commands share. Raises
+    ``UsageError``.
+    """
+    options.require_one_format(typed["json"], typed["quiet"])
+    chosen = {field.name: typed[field.name] for field in fields(Settings) if field.name in typed}
+    return Request(
+        files=files,
+        data={name: typed[name] for name in ("data", "eval_data", "samples", "transform")},
+        settings=chosen | {"milestones": epochs_in(typed["milestones"])},
+        against=against,
+        network=options.network(*(typed[name] for name in ("arch", "arch_arg", "input", "unsafe_load"))),
+        running={
+            **{name: typed[name] for name in ("device", "threads", "resume")},
+            "save_seconds": 60 * typed["save_minutes"],
+        },
+        printing=Printing(*(typed[name] for name in ("json", "quiet", "force"))),
+        more=more or {},
+    )
 
 
 class Trained(Protocol):
@@ -233,14 +252,13 @@ def once() -> Iterator[None]:
 def carry_out(
     request: Request,
     train: Callable[..., T],
-    printing: settings.Printing,
     write: Callable[[T], None] = lambda _: None,
 ) -> None:
     """Train with ``train`` (``prunecli.finetune`` or ``sparsify``), write OUT, what ``write`` writes and the
     reports, and show what came of it.
     """
     leads = launched().leads
-    result, done = _trained(request, train, printing.quiet or not leads)
+    result, done = _trained(request, train, request.printing.quiet or not leads)
     if not leads:
         return
     write(result)
@@ -249,7 +267,7 @@ def carry_out(
     for path in request.files.reports:
         if not options.is_stdout(path):
             write_report(done, path)
-    _show(done, request.files.output, printing)
+    _show(done, request.files.output, request.printing)
 
 
 def _trained(request: Request, train: Callable[..., T], quiet: bool) -> tuple[T, Finetuning]:
@@ -267,11 +285,11 @@ def _trained(request: Request, train: Callable[..., T], quiet: bool) -> tuple[T,
             metrics=request.kept.metrics, progress=progress, on_epoch=told, **request.more,
             **request.settings,
         )  # fmt: skip
-        done = result.save(files.output, force=request.force)
+        done = result.save(files.output, force=request.printing.force)
     return result, replace(done, command=("prune", *sys.argv[1:]))
 
 
-def _show(done: Finetuning, place: Path, printing: settings.Printing) -> None:
+def _show(done: Finetuning, place: Path, printing: Printing) -> None:
     if printing.quiet:
         output.path(place)
         return

@@ -16,7 +16,7 @@ from prunecli.data.samples import Batch, Samples
 from prunecli.data.specs import FUNCTION, DataSpec, parse
 from prunecli.data.synthetic import batched, noise
 from prunecli.demo.data import digits
-from prunecli.errors import InputError, UsageError, unknown_name
+from prunecli.errors import InputError, UsageError, require_range, unknown_name
 from prunecli.report.text import plural
 
 Part: TypeAlias = Literal["train", "test"]
@@ -41,8 +41,7 @@ def open_data(
     other. Raises ``UsageError`` for what is not a source, ``InputError`` for data that cannot be used.
     """
     source = parse(spec)
-    if samples is not None and samples < 1:
-        raise UsageError(f"--samples {samples} is out of range", "at least 1")
+    require_range(samples is None or samples >= 1, "--samples", samples, "a whole number from 1")
     if transform is not None and transform not in PRESETS:
         raise unknown_name("transform", transform, PRESETS)
     if source.kind == "noise":

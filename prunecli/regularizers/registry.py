@@ -7,7 +7,7 @@ from dataclasses import dataclass, field
 
 from torch import Tensor
 
-from prunecli.errors import UsageError, did_you_mean
+from prunecli.errors import UsageError, did_you_mean, require_range
 from prunecli.registry import Registry
 from prunecli.regularizers.units import Units
 from prunecli.training.hooks import Regularizer
@@ -54,8 +54,7 @@ class Method:
                 known = ", ".join(self.defaults) or "none"
                 hint = did_you_mean(name, sorted(self.defaults)) or f"it has: {known}"
                 raise UsageError(f"regularizer '{self.name}' has no number '{name}'", hint)
-            if not value >= 0:
-                raise UsageError(f"--sparsify-arg {name}={value:g} is out of range", "a number from 0")
+            require_range(value >= 0, f"--sparsify-arg {name}", value, "a number from 0")
         return {**self.defaults, **given}
 
 

@@ -6,7 +6,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field, fields
 from typing import Any
 
-from prunecli.errors import UsageError
+from prunecli.errors import UsageError, require_range
 from prunecli.training.arguments import SAMPLES
 from prunecli.training.settings import Settings
 
@@ -116,9 +116,8 @@ class Trainings:
     def _check_alone(self) -> None:
         for name in ("sparsify_epochs", "rounds", "finetune_epochs"):
             value = getattr(self, name)
-            if value is not None and not value >= 1:
-                option = f"--{name.replace('_', '-')}"
-                raise UsageError(f"{option} {value} is out of range", f"{option} is a whole number from 1")
+            fits = value is None or value >= 1
+            require_range(fits, f"--{name.replace('_', '-')}", value, "a whole number from 1")
         if not self.after and self.finetune_args:
             raise UsageError("--finetune-arg is given, and nothing is trained", "--finetune-epochs 30")
         if not self.before:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import glob
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -57,3 +58,11 @@ def _path(given: str | Path | None) -> Path | None:
 
 def _named(path: Path | None, name: str) -> Path | None:
     return None if path is None else path.with_name(f"{path.stem}.{name}{path.suffix}")
+
+
+def states_of(state: Path) -> list[Path]:
+    """The files that there are of a run kept in ``state``: of its last training first, then of those before,
+    which :meth:`Kept.named` names.
+    """
+    before = sorted(state.parent.glob(f"{glob.escape(state.stem)}.*{state.suffix}"))
+    return [state, *before] if state.exists() else before

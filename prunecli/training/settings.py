@@ -6,7 +6,7 @@ from collections.abc import Mapping
 from dataclasses import asdict, dataclass, fields
 from typing import Any
 
-from prunecli.errors import UsageError, unknown_name
+from prunecli.errors import UsageError, require_range, unknown_name
 
 OPTIMIZERS = ("sgd", "adamw")
 SCHEDULES = ("constant", "multi-step", "cosine")
@@ -99,32 +99,26 @@ class Settings:
         self._check_numbers()
 
     def _check_counts(self) -> None:
-        _require(self.epochs >= 1, "--epochs", self.epochs, "a whole number from 1")
-        _require(self.batch_size >= 1, "--batch-size", self.batch_size, "a whole number from 1")
+        require_range(self.epochs >= 1, "--epochs", self.epochs, "a whole number from 1")
+        require_range(self.batch_size >= 1, "--batch-size", self.batch_size, "a whole number from 1")
         fits = 0 <= self.warmup < self.epochs
-        _require(fits, "--warmup", self.warmup, "a number of epochs, fewer than --epochs")
+        require_range(fits, "--warmup", self.warmup, "a number of epochs, fewer than --epochs")
         patience = self.patience is None or self.patience >= 1
-        _require(patience, "--patience", self.patience, "a number of epochs from 1")
-        _require(0 <= self.seed < 2**32, "--seed", self.seed, "between 0 and 4294967295")
+        require_range(patience, "--patience", self.patience, "a number of epochs from 1")
+        require_range(0 <= self.seed < 2**32, "--seed", self.seed, "between 0 and 4294967295")
         down = self.steps_down
         if any(at < 1 for at in down) or list(down) != sorted(set(down)):
             shown = ",".join(map(str, down))
             raise UsageError(f"--milestones {shown} are no epochs in order", "like --milestones 60,80")
 
     def _check_numbers(self) -> None:
-        _require(self.rate > 0, "--lr", self.rate, "a number above 0")
-        _require(0 <= self.momentum < 1, "--momentum", self.momentum, "a number from 0, below 1")
-        _require(self.decay >= 0, "--weight-decay", self.decay, "a number from 0")
+        require_range(self.rate > 0, "--lr", self.rate, "a number above 0")
+        require_range(0 <= self.momentum < 1, "--momentum", self.momentum, "a number from 0, below 1")
+        require_range(self.decay >= 0, "--weight-decay", self.decay, "a number from 0")
         smooth = self.label_smoothing
-        _require(0 <= smooth < 1, "--label-smoothing", smooth, "a share from 0, below 1")
-        _require(0 <= self.distill <= 1, "--distill", self.distill, "a share, 0 to 1")
+        require_range(0 <= smooth < 1, "--label-smoothing", smooth, "a share from 0, below 1")
+        require_range(0 <= self.distill <= 1, "--distill", self.distill, "a share, 0 to 1")
         hot = self.distill_temperature
-        _require(hot > 0, "--distill-temperature", hot, "a number above 0")
-        _require(self.clip is None or self.clip > 0, "--clip", self.clip, "a norm above 0")
-        _require(self.ema is None or 0 < self.ema < 1, "--ema", self.ema, "a decay between 0 and 1")
-
-
-def _require(fits: bool, option: str, value: float | None, meaning: str) -> None:
-    # NaN fails every comparison, so it is refused like any other number out of range.
-    if not fits:
-        raise UsageError(f"{option} {value:g} is out of range", f"{option} is {meaning}")
+        require_range(hot > 0, "--distill-temperature", hot, "a number above 0")
+        require_range(self.clip is None or self.clip > 0, "--clip", self.clip, "a norm above 0")
+        require_range(self.ema is None or 0 < self.ema < 1, "--ema", self.ema, "a decay between 0 and 1")
