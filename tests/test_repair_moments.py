@@ -24,5 +24,5 @@ def test_sums_and_centring_by_loops() -> None:
         assert torch.allclose(centred.yy[group], (y[group].double() - at_y[group]).square().sum(0))
     assert torch.allclose(centred.u, torch.zeros_like(centred.u), atol=1e-12)
     weight = torch.randn(2, 4, 3, generator=generator, dtype=torch.float64)
-    left = (y.double() - u.double() @ weight.mT).square().sum()
+    left = (y.double() - u.double() @ weight.mT).square().sum((1, 2))
     assert torch.allclose(found.residual(weight), left, rtol=1e-12)

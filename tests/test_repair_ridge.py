@@ -75,6 +75,27 @@ def test_what_is_right_already_is_left() -> None:
     assert fit(Moments.of(u, y), Moments.of(hu, hy), truth * 0, two, True) is not None
 
 
+def test_groups_that_do_not_gain_stay_as_they_are() -> None:
+    """The first group's weights are the true ones, the second's are nothing at all."""
+    (u, y), (hu, hy) = rows(0, 12, groups=2, noise=1.0), rows(1, 400, groups=2, noise=1.0)
+    truth = torch.randn(2, 3, 6, generator=torch.Generator().manual_seed(8), dtype=torch.float64)
+    start, two = truth.clone(), torch.full((2, 3), 2.0, dtype=torch.float64)
+    start[1] = 0
+    found = fit(Moments.of(u, y), Moments.of(hu, hy), start, two, True)
+    assert found is not None
+    assert torch.equal(found.weight[0], start[0])
+    assert torch.equal(found.bias[0], two[0])
+    second = fit(Moments.of(u[1:], y[1:]), Moments.of(hu[1:], hy[1:]), start[1:], two[1:], True)
+    assert second is not None
+    assert second.ridge == found.ridge
+    assert torch.allclose(found.weight[1:], second.weight)
+    assert torch.allclose(found.bias[1:], second.bias)
+    whole = error(hu, hy, start, two)
+    assert found.before == pytest.approx(
+        whole / float((hy - hy.mean(1, keepdim=True)).square().sum()), rel=1e-9
+    )
+
+
 @settings(max_examples=60, deadline=None)
 @given(st.integers(0, 10_000), st.integers(1, 3), st.integers(2, 9), st.booleans())
 def test_never_worse_than_nothing_on_held_out_rows(

@@ -50,6 +50,6 @@ class Moments:
         return Moments(n, uu, yu, self.u - n * mean_u, self.y - n * mean_y, yy)
 
     def residual(self, weight: Tensor) -> Tensor:
-        """Sum of squares of ``y - weight u`` (``weight [G, m, n]``), over everything."""
-        fitted = ((weight @ self.uu) * weight).sum()
-        return self.yy.sum() - 2 * (weight * self.yu).sum() + fitted
+        """Sum of squares of ``y - weight u`` (``weight [G, m, n]``) in each group, ``[G]``."""
+        fitted = ((weight @ self.uu) * weight).sum((1, 2))
+        return self.yy.sum(1) - 2 * (weight * self.yu).sum((1, 2)) + fitted

@@ -3,7 +3,7 @@
 W' = argmin sum |y - W u - b|^2 + ridge |W - W0|^2 = W0 + (C - W0 G) (G + ridge I)^-1, with the moments G =
 sum u u^T and C = sum y u^T of rows centred at their means (Hoerl & Kennard 1970). With G = V L V^T the
 solutions of all strengths are A (L + ridge)^-1 V^T with one A, and their errors on other rows cost a matrix
-product in all.
+product in all. An operation has one strength; of its groups those are changed that gain by it.
 """
 
 from __future__ import annotations
@@ -35,7 +35,7 @@ class Fit:
 def fit(train: Moments, held: Moments, weight: Tensor, bias: Tensor, free_bias: bool) -> Fit | None:
     """The best strength on ``held``, then the solution on all rows. ``weight [G, m, n]``, ``bias [G, m]``.
 
-    None where no strength is better on ``held`` than leaving ``weight`` and ``bias`` as they are.
+    Groups that are no better on ``held`` stay as they are; None where that is all of them at every strength.
     """
     mean_u, mean_y = _means(train, bias, free_bias)
     inside, outside = train.centred(mean_u, mean_y), held.centred(mean_u, mean_y)
@@ -44,14 +44,22 @@ def fit(train: Moments, held: Moments, weight: Tensor, bias: Tensor, free_bias: 
     strengths = STRENGTHS.to(values.device)
     shrunk = 1 / (values.clamp(min=0)[..., None] + scale[:, None, None] * strengths)
     gain = (inside.yu - weight @ inside.uu) @ vectors
-    errors = outside.residual(weight) + _changes(gain, vectors, outside, weight, shrunk)
-    best = int(errors.argmin())
-    spread = float(_spread(held))
-    before = float(held.centred(torch.zeros_like(mean_u), bias).residual(weight))
-    if not bool(errors[best] < before):
+    errors = outside.residual(weight)[:, None] + _changes(gain, vectors, outside, weight, shrunk)
+    before = held.centred(torch.zeros_like(mean_u), bias).residual(weight)
+    reached = errors.minimum(before[:, None]).sum(0)
+    best = int(reached.argmin())
+    gains = errors[:, best] < before
+    if not bool(gains.any()):
         return None
     solved, intercept = _solve(train + held, weight, bias, float(strengths[best]), free_bias)
-    return Fit(solved, intercept, float(strengths[best]), before / spread, float(errors[best]) / spread)
+    solved, intercept = (
+        torch.where(gains[:, None, None], solved, weight),
+        torch.where(gains[:, None], intercept, bias),
+    )
+    spread = float(_spread(held))
+    return Fit(
+        solved, intercept, float(strengths[best]), float(before.sum()) / spread, float(reached[best]) / spread
+    )
 
 
 def _means(moments: Moments, bias: Tensor, free_bias: bool) -> tuple[Tensor, Tensor]:
@@ -66,13 +74,13 @@ def _spread(moments: Moments) -> Tensor:
 
 
 def _changes(gain: Tensor, vectors: Tensor, held: Moments, weight: Tensor, shrunk: Tensor) -> Tensor:
-    """How much the held-out sum of squares changes for every strength, ``[strengths]``.
+    """How much the held-out sum of squares of each group changes for every strength, ``[G, strengths]``.
 
     With the change of weights D = gain diag(s) V^T it is tr(D G D^T) - 2 tr(D (C - W0 G)^T).
     """
     quadratic = (gain.mT @ gain) * (vectors.mT @ held.uu @ vectors)
     linear = (gain * ((held.yu - weight @ held.uu) @ vectors)).sum(1)
-    return ((quadratic @ shrunk) * shrunk).sum((0, 1)) - 2 * (linear[..., None] * shrunk).sum((0, 1))
+    return ((quadratic @ shrunk) * shrunk).sum(1) - 2 * (linear[..., None] * shrunk).sum(1)
 
 
 def _solve(
