@@ -166,3 +166,19 @@ def without_fast_path() -> Iterator[None]:
         yield
     finally:
         torch.backends.mha.set_fastpath_enabled(before)
+
+
+@contextmanager
+def without_recurrent_kernels() -> Iterator[None]:
+    """Torch's recurrent layers step by step, operator by operator, and not as one operator of oneDNN or
+    cuDNN; convolutions go without these too, and are slower.
+    """
+    backends: tuple[Any, ...] = (torch.backends.mkldnn, torch.backends.cudnn)
+    before = [backend.enabled for backend in backends]
+    for backend in backends:
+        backend.enabled = False
+    try:
+        yield
+    finally:
+        for backend, enabled in zip(backends, before, strict=True):
+            backend.enabled = enabled

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from typing import Any
 
 import torch
 from torch import Tensor, nn
@@ -11,7 +12,8 @@ from torch import Tensor, nn
 import prunecli
 from prunecli.assembly import all_tensors, rebuilt
 from prunecli.inputs import Inputs
-from prunecli.repair.survey import Survey, survey
+from prunecli.repair.operations import Survey
+from prunecli.repair.survey import survey
 from prunecli.repair.sweep import Sweep
 from prunecli.report.figures import OperationRow
 from prunecli.running.chunks import one_thread_each
@@ -29,7 +31,7 @@ class Swept:
     done: dict[str, OperationRow]
 
 
-def sweep(net: nn.Module, samples: Tensor, chunk: int, *, plain: bool = False, **options: int) -> Swept:
+def sweep(net: nn.Module, samples: Tensor, chunk: int, *, plain: bool = False, **options: Any) -> Swept:
     """``plain``: nothing is solved for at the logits."""
     torch.manual_seed(1)
     for parameter in net.parameters():

@@ -8,7 +8,15 @@ import pytest
 import torch
 from torch import Tensor, nn
 
-from prunecli.assembly import all_tensors, evaluating, rebuilt, same_along, shortened, skeleton
+from prunecli.assembly import (
+    all_tensors,
+    evaluating,
+    rebuilt,
+    same_along,
+    shortened,
+    skeleton,
+    without_recurrent_kernels,
+)
 
 
 class Net(nn.Module):
@@ -152,3 +160,15 @@ def test_of_whatever_shape_and_strides_it_is_the_same_as_comparing_slices() -> N
 @pytest.mark.filterwarnings("ignore")
 def test_a_quantized_buffer_is_not_looked_into() -> None:
     assert not same_along(torch.quantize_per_tensor(torch.ones(2), 1.0, 0, torch.qint8), 0)
+
+
+def test_recurrent_layers_step_by_step_are_the_same() -> None:
+    torch.manual_seed(0)
+    layer, x = nn.LSTM(4, 6, bidirectional=True), torch.randn(5, 3, 4)
+    with torch.no_grad():
+        wanted = layer(x)[0]
+        with without_recurrent_kernels():
+            assert not torch.backends.mkldnn.enabled
+            found = layer(x)[0]
+        assert torch.backends.mkldnn.enabled
+    assert torch.allclose(found, wanted, atol=1e-6)

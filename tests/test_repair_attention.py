@@ -9,7 +9,8 @@ from torch import Tensor, nn
 
 from prunecli.inputs import Inputs
 from prunecli.repair.lockstep import Forward
-from prunecli.repair.survey import Operation, survey
+from prunecli.repair.operations import Operation
+from prunecli.repair.survey import survey
 from prunecli.running.calls import Call
 
 

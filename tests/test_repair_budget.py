@@ -5,7 +5,7 @@ from dataclasses import replace
 import pytest
 
 from prunecli.repair.budget import Budget, plan, seconds
-from prunecli.repair.survey import Operation, Survey
+from prunecli.repair.operations import Operation, Survey
 from prunecli.running.calls import Geometry
 
 WIDE = Operation(

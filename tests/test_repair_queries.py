@@ -15,7 +15,7 @@ from torch import Tensor, nn
 import prunecli.repair.logits as solving
 from prunecli.coupling.axes import kept_indices
 from prunecli.repair.queries import AND_OF_LOGITS, OF_LOGITS
-from prunecli.repair.sweep import LEAST_SQUARES
+from prunecli.repair.site import LEAST_SQUARES
 
 RECORDED: list[solving.Mix] = []
 

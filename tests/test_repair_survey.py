@@ -4,7 +4,8 @@ import torch
 from torch import Tensor, nn
 
 from prunecli.inputs import Inputs
-from prunecli.repair.survey import Constant, survey
+from prunecli.repair.operations import Constant
+from prunecli.repair.survey import survey
 
 
 class Ways(nn.Module):
@@ -65,6 +66,34 @@ def test_what_is_left_has_its_reason() -> None:
         "its weight is used by embedding too",
         "it sees what was chosen by value, which is something else in the cut network",
     ]
+
+
+class Again(nn.Module):
+    """A pyramid of two levels whose heads are the same; one weight that is used in two ways."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.head, self.norm = nn.Conv2d(4, 6, 3, padding=1, bias=False), nn.BatchNorm2d(6)
+        self.own = nn.ModuleList([nn.BatchNorm2d(6), nn.BatchNorm2d(6)])
+        self.tower, self.both = nn.Conv2d(6, 6, 1, bias=False), nn.Parameter(torch.randn(6, 6))
+
+    def forward(self, x: Tensor) -> Tensor:
+        levels = [x, nn.functional.avg_pool2d(x, 2)]
+        levels = [self.norm(self.head(level)).relu() for level in levels]
+        levels = [own(self.tower(level)) for own, level in zip(self.own, levels, strict=True)]
+        h = torch.stack([level.mean((2, 3)) for level in levels]).sum(0)
+        return h @ self.both + h @ self.both.T
+
+
+def test_weights_that_are_used_several_times() -> None:
+    found = survey(Again().eval(), Inputs((torch.randn(1, 4, 4, 4),)))
+    by_name = {op.name: op for op in found.operations}
+    head, tower, both = (by_name[name] for name in ("head.weight", "tower.weight", "both"))
+    assert (head.uses, head.reason, head.constant) == (2, None, Constant("norm.running_mean", 0, 6, -1))
+    assert (tower.uses, tower.reason, tower.constant) == (2, None, None)
+    assert both.reason == "its weight is used 2 times in one run, and not alike"
+    assert found.sweeps == 2
+    assert survey(Ways().eval(), Inputs((torch.randn(1, 3, 5, 5),))).sweeps == 1
 
 
 def test_bytes_are_those_of_live_activations() -> None:

@@ -348,7 +348,7 @@ def test_a_network_that_takes_one_sample_and_a_defect_are_told_apart(monkeypatch
     def broken(*args: object) -> None:
         raise RuntimeError("no such thing")
 
-    monkeypatch.setattr("prunecli.repair.sweep.fit", broken)
+    monkeypatch.setattr("prunecli.repair.site.fit", broken)
     found = prunecli.prune(nn.Sequential(*net), example_inputs=x, ratio=0.5)
     assert any("the repair failed, which is a defect of it (no such thing)" in n for n in found.report.notes)
     assert found.report.repair is not None

@@ -10,7 +10,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass, replace
 
 from prunecli.repair import logits
-from prunecli.repair.survey import Survey
+from prunecli.repair.operations import Survey
 
 RATE = 2e10
 """Multiply-adds a second."""
@@ -99,4 +99,4 @@ def seconds(cut: Survey, work: Plan) -> float:
         columns = op.columns if op.columns <= work.most_columns else op.columns // 9 + 1
         used = min(rows, max(ROWS_PER_COLUMN * columns, FEWEST_ROWS))
         total += groups * (used * columns * (columns + op.outputs / groups) + 12 * columns**3)
-    return total / RATE
+    return total * cut.sweeps / RATE

@@ -8,7 +8,7 @@ nearest to the dense network's on inputs kept apart is the result.
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass, field
 from time import perf_counter
 from typing import Literal
@@ -16,7 +16,7 @@ from typing import Literal
 import torch
 from torch import Tensor, nn
 
-from prunecli.assembly import all_tensors, working_copy
+from prunecli.assembly import all_tensors, without_recurrent_kernels, working_copy
 from prunecli.coupling.space import Space
 from prunecli.data import Samples
 from prunecli.errors import InputError, first_line
@@ -24,9 +24,10 @@ from prunecli.inputs import Inputs
 from prunecli.proofs import FORWARD_ERRORS
 from prunecli.repair.budget import Budget, Plan, plan
 from prunecli.repair.judging import output_error, outputs
+from prunecli.repair.operations import Survey
 from prunecli.repair.places import Keep
 from prunecli.repair.statistics import recalibrate
-from prunecli.repair.survey import Survey, survey
+from prunecli.repair.survey import survey
 from prunecli.repair.sweep import Sweep
 from prunecli.report.figures import OperationRow
 from prunecli.running.calls import Kind
@@ -78,8 +79,16 @@ class Repair:
         """
         dense, cut = self._working(self.dense), self._working(self.pruned)
         (first, *_), _ = self._chunks(1, 1)
-        with _network_runs():
-            found, there = survey(cut, first), survey(dense, first)
+        with ExitStack() as stack:
+            with _network_runs():
+                found = survey(cut, first)
+                if found.fused:
+                    stack.enter_context(without_recurrent_kernels())
+                    found = survey(cut, first)
+                there = survey(dense, first)
+            return self._run(method, dense, cut, found, there)
+
+    def _run(self, method: Method, dense: nn.Module, cut: nn.Module, found: Survey, there: Survey) -> Outcome:
         for kind in STOPS:
             if found.signatures != there.signatures:
                 found, there = found.without(kind), there.without(kind)
@@ -130,26 +139,49 @@ class Repair:
         fitted: Sequence[Inputs],
         chunks: Chunks,
     ) -> tuple[dict[str, nn.Module], list[OperationRow]]:
-        candidates, done = {CUT: cut}, []
+        candidates: dict[str, nn.Module] = {CUT: cut}
+        done: list[OperationRow] = []
         has_norms = any(op.kind == "norm" for op in found.operations)
         if has_norms:
             self._say("repair: statistics of norms")
             candidates[STATISTICS] = working_copy(cut)
             recalibrate(candidates[STATISTICS], fitted, chunks)
         if work.method == "lstsq":
-            candidates[LEAST_SQUARES] = working_copy(cut)
-            held = [index % 4 == 3 for index in range(len(fitted))]
-            if not any(held):
-                held[-1] = True
-            sweep = Sweep(
-                dense, candidates[LEAST_SQUARES], self.space, self.keep, found.operations, chunks,
-                most_columns=work.most_columns, seed=self.seed, progress=self._counted(len(found.operations)),
-            )  # fmt: skip
-            done = sweep.run(fitted, held)
+            candidates[LEAST_SQUARES], done = self._solved(dense, cut, found, work, fitted, chunks)
             if has_norms:
                 candidates[BOTH] = working_copy(candidates[LEAST_SQUARES])
                 recalibrate(candidates[BOTH], fitted, chunks)
         return candidates, done
+
+    def _solved(
+        self,
+        dense: nn.Module,
+        cut: nn.Module,
+        found: Survey,
+        work: Plan,
+        fitted: Sequence[Inputs],
+        chunks: Chunks,
+    ) -> tuple[nn.Module, list[OperationRow]]:
+        held = [index % 4 == 3 for index in range(len(fitted))]
+        if not any(held):
+            held[-1] = True
+        say = self._counted(len(found.operations) * found.sweeps)
+
+        def swept(module: nn.Module, solved: Mapping[tuple[str, int], OperationRow], begun: int) -> Sweep:
+            sweep = Sweep(
+                dense, module, self.space, self.keep, found.operations, chunks, work.most_columns,
+                seed=self.seed, progress=lambda index: say(begun + index), solved=solved,
+            )  # fmt: skip
+            sweep.run(fitted, held)
+            return sweep
+
+        first = swept(working_copy(cut), {}, 0)
+        if not any(row.method for row in first.solved_uses.values()):
+            return first.pruned, first.done
+        again = working_copy(cut)
+        found.put_shared(all_tensors(first.pruned), all_tensors(again))
+        second = swept(again, first.solved_uses, len(found.operations))
+        return second.pruned, second.done
 
     def _counted(self, total: int) -> Callable[[int], None]:
         began = perf_counter()

@@ -10,7 +10,7 @@ from torch import Tensor
 
 from prunecli.repair import logits, rows
 from prunecli.repair.logits import Grams, Match, Mix
-from prunecli.repair.survey import Operation
+from prunecli.repair.operations import Operation
 from prunecli.report.figures import OperationRow
 from prunecli.running.calls import Call
 from prunecli.running.chunks import Chunks

@@ -17,7 +17,7 @@ from prunecli.data import Samples
 from prunecli.data.samples import Batch, Lazy
 from prunecli.inputs import Inputs
 from prunecli.repair.lockstep import Forward
-from prunecli.repair.sweep import computed
+from prunecli.repair.site import computed
 from prunecli.running.calls import Call
 
 

@@ -7,7 +7,7 @@ from __future__ import annotations
 import weakref
 from collections import Counter
 from collections.abc import Sequence
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from typing import Any
 
 import torch
@@ -18,95 +18,18 @@ from prunecli.assembly import without_fast_path
 from prunecli.coupling.recording import outputs_in, tensors_in
 from prunecli.inputs import Inputs
 from prunecli.repair.attention import Meeting, Queries, alone
+from prunecli.repair.operations import Constant, Operation, Survey, described
 from prunecli.repair.streams import Branches, Uses
-from prunecli.running.calls import Call, Geometry, Kind, Parameters, place, recognise
+from prunecli.running.calls import Call, Geometry, Parameters, place, recognise
 
 CHOOSERS = frozenset(
     {"topk", "sort", "argsort", "nonzero", "nms", "argmax", "argmin", "multinomial", "bucketize"}
 )
 """What follows them is about things chosen by value, which are others in the cut network."""
 
+RECURRENT = frozenset({"mkldnn_rnn_layer", "_cudnn_rnn", "miopen_rnn"})
+
 _CHOSEN = "_prunecli_chosen"
-
-
-@dataclass(frozen=True)
-class Constant:
-    """Where a constant added to the output of an operation can go: elements ``start`` to ``stop`` of
-    ``name``; a running mean is subtracted (``sign`` -1).
-    """
-
-    name: str
-    start: int
-    stop: int
-    sign: int = 1
-
-
-@dataclass(frozen=True)
-class Operation:
-    """One weighted operation of ``forward``, the ``index``-th that the network comes to.
-
-    ``name``: its parameter, of which ``shape``, ``stride`` and ``start`` say what it multiplies by. ``rows``
-    (output positions), ``columns`` (inputs of one output) and ``outputs`` are those of one run; ``reason``:
-    why it is left as it was cut. ``ordinal``: the how manieth it is without norms, sums and logits; a sum has
-    that of the operation to be solved there, which is ``summed``. Logits have that of the projection that
-    makes the queries: as many as ``rows``, with the ``columns`` of one head, and ``outputs`` heads, each of
-    so many ``blocks``. ``biased``: whether it adds a bias itself.
-    """
-
-    index: int
-    kind: Kind
-    name: str
-    shape: tuple[int, ...]
-    stride: tuple[int, ...]
-    start: int
-    geometry: Geometry
-    rows: int
-    columns: int
-    outputs: int
-    constant: Constant | None = None
-    reason: str | None = None
-    ordinal: int = -1
-    summed: bool = False
-    biased: bool = False
-    blocks: int = 0
-
-    @property
-    def signature(self) -> tuple[str, str, int]:
-        """What the dense network must come to at the same place."""
-        return self.kind, self.name, self.geometry.groups if self.kind == "norm" else 0
-
-
-@dataclass(frozen=True)
-class Survey:
-    """``bytes``: the most that activations took at any time."""
-
-    operations: tuple[Operation, ...]
-    bytes: int
-
-    @property
-    def signatures(self) -> list[tuple[str, str, int]]:
-        return [op.signature for op in self.operations]
-
-    @property
-    def summed(self) -> frozenset[int]:
-        """Ordinals of the operations that are solved at a sum."""
-        return frozenset(op.ordinal for op in self.operations if op.kind == "sum")
-
-    @property
-    def queries(self) -> frozenset[int]:
-        """Ordinals of the operations whose queries are solved for at the logits."""
-        return frozenset(op.ordinal for op in self.operations if op.kind == "logits")
-
-    def without(self, *kinds: Kind) -> Survey:
-        """No stops at these, ``sum`` or ``logits``."""
-        left = [op for op in self.operations if op.kind not in kinds]
-        return Survey(
-            tuple(
-                replace(op, index=index, summed=op.summed and "sum" not in kinds)
-                for index, op in enumerate(left)
-            ),
-            self.bytes,
-        )
 
 
 def survey(module: nn.Module, inputs: Inputs) -> Survey:
@@ -115,12 +38,15 @@ def survey(module: nn.Module, inputs: Inputs) -> Survey:
     with torch.no_grad(), without_fast_path(), mode:
         out = inputs.run(module)
     mode.queries.end(outputs_in(out))
-    return Survey(_with_stops([_with_reason(op, mode) for op in mode.operations], mode), mode.most)
+    fused = not RECURRENT.isdisjoint(mode.elsewhere.values())
+    return Survey(_with_stops(_with_reasons(mode), mode), mode.most, fused)
 
 
 def _with_stops(operations: list[Operation], mode: _Survey) -> tuple[Operation, ...]:
     """Sums and logits among the operations, in the order in which they come."""
-    by_ordinal = {op.ordinal: op for op in operations if op.kind != "norm" and op.reason is None}
+    by_ordinal = {
+        op.ordinal: op for op in operations if op.kind != "norm" and op.reason is None and op.uses == 1
+    }
     met = Counter(found.trail.ordinal for _, found in mode.stops if isinstance(found, Meeting))
     stops: dict[int, list[Operation]] = {}
     for behind, found in mode.stops:
@@ -169,18 +95,31 @@ def _logits(maker: Operation, found: Meeting, queries: Queries) -> Operation | N
     )
 
 
-def _with_reason(operation: Operation, mode: _Survey) -> Operation:
+def _with_reasons(mode: _Survey) -> list[Operation]:
+    """The operations with why they are left as they were cut, if they are, how often their weight is used,
+    and without a place for a constant that is the place of others too.
+    """
+    uses: dict[tuple[str, int], list[Operation]] = {}
+    for op in mode.operations:
+        uses.setdefault(op.weight, []).append(op)
+    return [
+        op if op.kind == "norm" or not op.name else _with_reason(op, uses[op.weight], mode)
+        for op in mode.operations
+    ]
+
+
+def _with_reason(operation: Operation, uses: Sequence[Operation], mode: _Survey) -> Operation:
     if operation.reason is None and operation.name in mode.elsewhere:
         return replace(operation, reason=f"its weight is used by {mode.elsewhere[operation.name]} too")
-    times = mode.times[operation.name, operation.start]
-    if operation.reason is None and times > 1:
-        return replace(operation, reason=f"its weight is used {times} times in one run")
-    if (
-        operation.constant is not None
-        and mode.constants[operation.constant.name, operation.constant.start] > 1
-    ):
-        return replace(operation, constant=None)
-    return operation
+    alike = {(op.kind, op.shape, op.stride, op.geometry.groups, op.reason) for op in uses}
+    if operation.reason is None and len(alike) > 1:
+        return replace(operation, reason=f"its weight is used {len(uses)} times in one run, and not alike")
+    place = operation.constant
+    if place is not None and any(op.constant != place for op in uses):
+        place = None
+    if place is not None and mode.constants[place.name, place.start] > len(uses):
+        place = None
+    return replace(operation, constant=place, uses=len(uses))
 
 
 class _Survey(TorchDispatchMode):  # type: ignore[no-untyped-call]
@@ -188,7 +127,6 @@ class _Survey(TorchDispatchMode):  # type: ignore[no-untyped-call]
         super().__init__()  # type: ignore[no-untyped-call]
         self.known = known
         self.operations: list[Operation] = []
-        self.times: Counter[tuple[str, int]] = Counter()
         self.constants: Counter[tuple[str, int]] = Counter()
         self.elsewhere: dict[str, str] = {}
         self.most = 0
@@ -240,7 +178,6 @@ class _Survey(TorchDispatchMode):  # type: ignore[no-untyped-call]
             return
         operation = replace(operation, ordinal=self._branches.ordinal + 1)
         self.operations.append(operation)
-        self.times[operation.name, operation.start] += 1
         bias = call.bias
         if bias is None:
             self._waiting[place(out)] = (index, out)
@@ -292,21 +229,3 @@ class _Survey(TorchDispatchMode):  # type: ignore[no-untyped-call]
         self._holders[where] -= 1
         if not self._holders[where]:
             del self._bytes[where]
-
-
-def described(index: int, call: Call, out: Tensor) -> Operation:
-    """``call`` without its tensors."""
-    weight, groups = call.weight, call.geometry.groups
-    if call.kind == "norm":
-        rows, columns, outputs = call.x.numel() // call.x.shape[1], 1, call.x.shape[1]
-    elif call.kind == "product":
-        rows, columns, outputs = call.x.shape[0], weight.shape[0], weight.shape[1]
-    else:
-        rows, outputs = out.numel() // out.shape[1], out.shape[1]
-        columns = call.x.shape[1] // groups * weight.shape[2:].numel()
-    return Operation(
-        index, call.kind, call.name or "", tuple(weight.shape), tuple(weight.stride()),
-        int(weight.storage_offset()), call.geometry, rows, columns, outputs,
-        reason=None if call.name is not None else "its weight is computed in forward",
-        biased=call.bias is not None,
-    )  # fmt: skip
