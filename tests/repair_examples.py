@@ -110,3 +110,16 @@ def by_lstsq(
         wanted = torch.cat([target, root @ start])
         solved[places] = torch.linalg.lstsq(rows, wanted[:, None]).solution[:, 0]
     return solved.view_as(before)
+
+
+def convolutions() -> nn.Module:
+    """Strides, borders, dilation, groups, transposed with and without; constants in biases and norms."""
+    return nn.Sequential(
+        nn.Conv2d(3, 12, 3, stride=2, padding=1), nn.ReLU(),
+        nn.Conv2d(12, 8, 3, padding=2, dilation=2, bias=False), nn.BatchNorm2d(8), nn.ReLU(),
+        nn.Conv2d(8, 12, 3, padding=(0, 1), groups=2), nn.Tanh(),
+        nn.Conv2d(12, 12, 3, padding=1, groups=12, bias=False), nn.BatchNorm2d(12), nn.ReLU(),
+        nn.ConvTranspose2d(12, 8, 3, stride=2, padding=1, output_padding=1), nn.ReLU(),
+        nn.ConvTranspose2d(8, 6, (2, 3), groups=2, dilation=2, bias=False), nn.ReLU(),
+        nn.AdaptiveAvgPool2d(2), nn.Flatten(), nn.Linear(24, 10), nn.ReLU(), nn.Linear(10, 5, bias=False),
+    )  # fmt: skip
