@@ -42,8 +42,12 @@ def test_groups_with_a_ratio_may_be_the_whole_target(tmp_path: Path) -> None:
 
 def test_exactly_one_target(tmp_path: Path) -> None:
     assert target({"speedup": None, "ratio": None}, tmp_path) == {}
-    with pytest.raises(UsageError, match="no target given"):
+    with pytest.raises(UsageError, match="no target given") as caught:
         target({"speedup": None})
+    assert "--heads" not in (caught.value.hint or "")
+    with pytest.raises(UsageError, match="no target given") as caught:
+        target({"speedup": None}, None, Groups())
+    assert (caught.value.hint or "").endswith("or --heads 0.5")
     with pytest.raises(UsageError, match="--speedup and --ratio together"):
         target({"speedup": 2, "ratio": 0.5})
     with pytest.raises(UsageError, match="--speedup and --plan together"):

@@ -18,6 +18,7 @@ METHOD = "What is removed"
 
 NOTHING = Groups()
 TARGETS = ("speedup", "flops", "params", "ratio")
+LIKE = ("--speedup 2", "--flops 0.5", "--params 0.5", "--ratio 0.5")
 
 Speedup: TypeAlias = Annotated[
     float | None,
@@ -46,23 +47,26 @@ Protect: TypeAlias = Annotated[
 ]
 
 
-def target(typed: Mapping[str, Any], plan: Path | None = None, groups: Groups = NOTHING) -> dict[str, float]:
+def target(
+    typed: Mapping[str, Any], plan: Path | None = None, groups: Groups | None = None
+) -> dict[str, float]:
     """The one target of all that was ``typed`` as an argument for ``prunecli.prune``, none with a plan or
-    where ``groups`` is all that was asked. Raises ``UsageError``.
+    where ``groups`` (None for a command without such options) is all that was asked. Raises ``UsageError``.
     """
     asked: dict[str, float] = {kind: typed[kind] for kind in TARGETS if typed.get(kind) is not None}
-    if plan is not None and groups != NOTHING:
+    if plan is not None and groups not in (None, NOTHING):
         raise UsageError(
             f"--plan and {_first_option(groups)} together: a plan says all there is to do",
             "give them when the plan is made, with --dry-run --json",
         )
-    if not asked and plan is None and groups.is_target:
+    if not asked and plan is None and groups is not None and groups.is_target:
         return {}
     if len(asked) + (plan is not None) != 1:
         found = " and ".join(f"--{kind}" for kind in (*asked, *(["plan"] if plan else [])))
+        *first, last = LIKE if groups is None else (*LIKE, "--heads 0.5")
         raise UsageError(
             f"{found} together: one target at a time" if found else "no target given",
-            "like --speedup 2, --flops 0.5, --params 0.5, --ratio 0.5 or --heads 0.5",
+            f"like {', '.join(first)} or {last}",
         )
     for kind, value in asked.items():
         if kind == "speedup":
