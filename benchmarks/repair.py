@@ -181,9 +181,9 @@ An earlier network, trained for 4 epochs on values from 0 to 1 (91.63% dense), l
 FIRST = "weight decay 5e-4, 10 epochs (all below)"
 BESIDE = """## The same network, trained in other ways
 
-What a cut costs is also a matter of the training that came before it. Points below dense for magnitude-l2 at its best scheme, as cut and after
-repair; the training is that of the network above but for what is named (`benchmarks/repair.py` has the
-commands)."""
+What a cut costs is also a matter of the training that came before it. Points below dense for magnitude-l2
+at its best scheme, as cut and after repair; the training is that of the network above but for what is named
+(`benchmarks/repair.py` has the commands)."""
 COLUMNS = (*WAYS, *PEER_WAYS)
 NAMES = [method if images is None else f"{method}, {images or 'noise'}" for method, images in COLUMNS]
 HEADER = "| speedup | scheme | " + " | ".join(NAMES) + " |\n" + "|" + "---|" * (len(NAMES) + 2)

@@ -99,4 +99,4 @@ def seconds(cut: Survey, work: Plan) -> float:
         columns = op.columns if op.columns <= work.most_columns else op.columns // 9 + 1
         used = min(rows, max(ROWS_PER_COLUMN * columns, FEWEST_ROWS))
         total += groups * (used * columns * (columns + op.outputs / groups) + 12 * columns**3)
-    return total * cut.sweeps / RATE
+    return total * cut.sweeps(work.most_columns) / RATE

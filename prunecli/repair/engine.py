@@ -165,7 +165,7 @@ class Repair:
         held = [index % 4 == 3 for index in range(len(fitted))]
         if not any(held):
             held[-1] = True
-        say = self._counted(len(found.operations) * found.sweeps)
+        say = self._counted(len(found.operations) * found.sweeps(work.most_columns))
 
         def swept(module: nn.Module, solved: Mapping[tuple[str, int], OperationRow], begun: int) -> Sweep:
             sweep = Sweep(

@@ -88,10 +88,9 @@ class Survey:
         """Ordinals of the operations whose queries are solved for at the logits."""
         return frozenset(op.ordinal for op in self.operations if op.kind == "logits")
 
-    @property
-    def sweeps(self) -> int:
-        """One, and another where weights are used several times."""
-        return 1 + any(op.uses > 1 for op in self.operations)
+    def sweeps(self, most_columns: int) -> int:
+        """One, and another where weights are solved for several uses: those up to ``most_columns`` wide."""
+        return 1 + any(op.uses > 1 and op.columns <= most_columns for op in self.operations)
 
     def put_shared(self, solved: Mapping[str, Tensor], tensors: Mapping[str, Tensor]) -> None:
         """Weights that are used several times, and the constants of their operations, from ``solved`` into
