@@ -1,11 +1,11 @@
-"""What ``prune run`` was asked to train, before the cut and after it."""
+"""What ``prune run`` was asked to train, before the cut and after it: its options, and what they come to."""
 
 from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any
+from typing import Annotated, Any, TypeAlias
 
 import typer
 
@@ -18,6 +18,75 @@ from prunecli.training.asked import Trainings
 from prunecli.training.launched import launched
 
 FINETUNE_ARG, SPARSIFY_ARG = "--finetune-arg", "--sparsify-arg"
+TRAINING = "Training before and after the cut"
+
+Preset: TypeAlias = Annotated[
+    str | None,
+    typer.Option(
+        metavar="NAME",
+        rich_help_panel=TRAINING,
+        help="Settings of a paper for what is not given; see prune ls presets.",
+    ),
+]
+Sparsify: TypeAlias = Annotated[
+    str | None,
+    typer.Option(
+        metavar="NAME",
+        rich_help_panel=TRAINING,
+        help="Train with a regularizer before the cut; see prune ls regularizers.",
+    ),
+]
+SparsifyEpochs: TypeAlias = Annotated[
+    int | None,
+    typer.Option(
+        metavar="N",
+        rich_help_panel=TRAINING,
+        help="How long to train before the cut. With --rounds: before each, 1 unless given.",
+    ),
+]
+SparsifyArgs: TypeAlias = Annotated[
+    list[str] | None,
+    typer.Option(
+        metavar="K=V",
+        rich_help_panel=TRAINING,
+        help="An option of prune sparsify, like lr=0.05, or a number of the regularizer, like "
+        "strength=1e-3. Repeatable.",
+    ),
+]
+Rounds: TypeAlias = Annotated[
+    int | None,
+    typer.Option(
+        metavar="N",
+        rich_help_panel=TRAINING,
+        help="Train and cut N times, in equal shares.",
+    ),
+]
+PruneWhen: TypeAlias = Annotated[
+    str | None,
+    typer.Option(
+        metavar="mask-stable[=F]",
+        rich_help_panel=TRAINING,
+        help="End the training before the cut once less than F (0.1) of all units change sides from one "
+        "epoch to the next.",
+    ),
+]
+FinetuneEpochs: TypeAlias = Annotated[
+    int | None,
+    typer.Option(
+        metavar="N",
+        rich_help_panel=TRAINING,
+        help="Then train it for so long on all of --data, learning from the dense network too.",
+    ),
+]
+FinetuneArgs: TypeAlias = Annotated[
+    list[str] | None,
+    typer.Option(
+        metavar="K=V",
+        rich_help_panel=TRAINING,
+        help="An option of prune finetune, like lr=0.05, milestones=60,80, augment=crop, distill=0 or "
+        "samples=5000. Repeatable.",
+    ),
+]
 
 
 Taken = Callable[[str], Any]

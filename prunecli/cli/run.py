@@ -11,7 +11,19 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from prunecli.cli import options, output, settings
-from prunecli.cli.course import Course, preset_for, trainings_of
+from prunecli.cli.course import (
+    Course,
+    FinetuneArgs,
+    FinetuneEpochs,
+    Preset,
+    PruneWhen,
+    Rounds,
+    Sparsify,
+    SparsifyArgs,
+    SparsifyEpochs,
+    preset_for,
+    trainings_of,
+)
 from prunecli.cli.options import (
     GROUPS,
     NETWORK,
@@ -54,7 +66,6 @@ if TYPE_CHECKING:
     from prunecli.report.epochs import EpochRow
     from prunecli.report.model import Report
 
-TRAINING = "Training before and after the cut"
 REPAIR = "Repair (--data: on real inputs; without, on noise)"
 
 
@@ -118,73 +129,14 @@ def run(
             "--data.",
         ),
     ] = None,
-    preset: Annotated[
-        str | None,
-        typer.Option(
-            metavar="NAME",
-            rich_help_panel=TRAINING,
-            help="Settings of a paper for what is not given; see prune ls presets.",
-        ),
-    ] = None,
-    sparsify: Annotated[
-        str | None,
-        typer.Option(
-            metavar="NAME",
-            rich_help_panel=TRAINING,
-            help="Train with a regularizer before the cut; see prune ls regularizers.",
-        ),
-    ] = None,
-    sparsify_epochs: Annotated[
-        int | None,
-        typer.Option(
-            metavar="N",
-            rich_help_panel=TRAINING,
-            help="How long to train before the cut. With --rounds: before each, 1 unless given.",
-        ),
-    ] = None,
-    sparsify_arg: Annotated[
-        list[str] | None,
-        typer.Option(
-            metavar="K=V",
-            rich_help_panel=TRAINING,
-            help="An option of prune sparsify, like lr=0.05, or a number of the regularizer, like "
-            "strength=1e-3. Repeatable.",
-        ),
-    ] = None,
-    rounds: Annotated[
-        int | None,
-        typer.Option(
-            metavar="N",
-            rich_help_panel=TRAINING,
-            help="Train and cut N times, in equal shares.",
-        ),
-    ] = None,
-    prune_when: Annotated[
-        str | None,
-        typer.Option(
-            metavar="mask-stable[=F]",
-            rich_help_panel=TRAINING,
-            help="End the training before the cut once less than F (0.1) of all units change sides from one "
-            "epoch to the next.",
-        ),
-    ] = None,
-    finetune_epochs: Annotated[
-        int | None,
-        typer.Option(
-            metavar="N",
-            rich_help_panel=TRAINING,
-            help="Then train it for so long on all of --data, learning from the dense network too.",
-        ),
-    ] = None,
-    finetune_arg: Annotated[
-        list[str] | None,
-        typer.Option(
-            metavar="K=V",
-            rich_help_panel=TRAINING,
-            help="An option of prune finetune, like lr=0.05, milestones=60,80, augment=crop, distill=0 or "
-            "samples=5000. Repeatable.",
-        ),
-    ] = None,
+    preset: Preset = None,
+    sparsify: Sparsify = None,
+    sparsify_epochs: SparsifyEpochs = None,
+    sparsify_arg: SparsifyArgs = None,
+    rounds: Rounds = None,
+    prune_when: PruneWhen = None,
+    finetune_epochs: FinetuneEpochs = None,
+    finetune_arg: FinetuneArgs = None,
     eval_data: EvalData = None,
     heads: Annotated[
         float | None,
