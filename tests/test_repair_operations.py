@@ -31,22 +31,3 @@ def test_stops_can_be_left_out() -> None:
     assert [op.index for op in left.operations] == [0, 1, 2]
     assert left.summed == set()
     assert not any(op.summed for op in left.operations)
-
-
-def test_weights_used_several_times_go_from_one_network_to_another() -> None:
-    class Twice(nn.Module):
-        def __init__(self) -> None:
-            super().__init__()
-            self.shared, self.last = nn.Linear(4, 4), nn.Linear(4, 4)
-
-        def forward(self, x: torch.Tensor) -> torch.Tensor:
-            return self.last(self.shared(self.shared(x).relu()))
-
-    one, other = Twice().eval(), Twice().eval()
-    survey(one, Inputs((torch.randn(1, 4),))).put_shared(
-        dict(one.named_parameters()), dict(other.named_parameters())
-    )
-    assert torch.equal(one.shared.weight, other.shared.weight)
-    assert torch.equal(one.shared.bias, other.shared.bias)
-    assert not torch.equal(one.last.weight, other.last.weight)
-    assert not torch.equal(one.last.bias, other.last.bias)

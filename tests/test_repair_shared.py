@@ -6,7 +6,10 @@ from torch import Tensor, nn
 
 from prunecli.assembly import all_tensors, rebuilt
 from prunecli.coupling.axes import kept_indices
+from prunecli.inputs import Inputs
+from prunecli.repair.shared import put
 from prunecli.repair.site import LEAST_SQUARES
+from prunecli.repair.survey import survey
 from prunecli.report.figures import OperationRow
 
 
@@ -53,3 +56,13 @@ def test_a_weight_that_another_sweep_has_solved_is_not_touched() -> None:
     assert found.done["shared.weight"] is solved["shared.weight", 0]
     assert torch.equal(found.repaired.shared.weight, found.cut.shared.weight)
     assert found.done["last.weight"].method == LEAST_SQUARES
+
+
+def test_weights_used_several_times_go_from_one_network_to_another() -> None:
+    one, other = Twice().eval(), Twice().eval()
+    operations = survey(one, Inputs((torch.randn(1, 6),))).operations
+    put(operations, dict(one.named_parameters()), dict(other.named_parameters()))
+    assert torch.equal(one.shared.weight, other.shared.weight)
+    assert torch.equal(one.shared.bias, other.shared.bias)
+    assert not torch.equal(one.last.weight, other.last.weight)
+    assert not torch.equal(one.last.bias, other.last.bias)

@@ -28,7 +28,7 @@ from prunecli.repair.operations import Survey
 from prunecli.repair.places import Keep
 from prunecli.repair.statistics import recalibrate
 from prunecli.repair.survey import survey
-from prunecli.repair.sweep import Sweep
+from prunecli.repair.sweep import Sweep, swept
 from prunecli.report.figures import OperationRow
 from prunecli.running.calls import Kind
 from prunecli.running.chunks import Chunks, one_thread_each
@@ -147,41 +147,22 @@ class Repair:
             candidates[STATISTICS] = working_copy(cut)
             recalibrate(candidates[STATISTICS], fitted, chunks)
         if work.method == "lstsq":
-            candidates[LEAST_SQUARES], done = self._solved(dense, cut, found, work, fitted, chunks)
+            held = [index % 4 == 3 for index in range(len(fitted))]
+            if not any(held):
+                held[-1] = True
+            sweep = swept(
+                Sweep(
+                    dense, working_copy(cut), self.space, self.keep, found.operations, chunks,
+                    work.most_columns, seed=self.seed,
+                    progress=self._counted(len(found.operations) * found.sweeps(work.most_columns)),
+                ),
+                fitted, held,
+            )  # fmt: skip
+            candidates[LEAST_SQUARES], done = sweep.pruned, sweep.done
             if has_norms:
                 candidates[BOTH] = working_copy(candidates[LEAST_SQUARES])
                 recalibrate(candidates[BOTH], fitted, chunks)
         return candidates, done
-
-    def _solved(
-        self,
-        dense: nn.Module,
-        cut: nn.Module,
-        found: Survey,
-        work: Plan,
-        fitted: Sequence[Inputs],
-        chunks: Chunks,
-    ) -> tuple[nn.Module, list[OperationRow]]:
-        held = [index % 4 == 3 for index in range(len(fitted))]
-        if not any(held):
-            held[-1] = True
-        say = self._counted(len(found.operations) * found.sweeps(work.most_columns))
-
-        def swept(module: nn.Module, solved: Mapping[tuple[str, int], OperationRow], begun: int) -> Sweep:
-            sweep = Sweep(
-                dense, module, self.space, self.keep, found.operations, chunks, work.most_columns,
-                seed=self.seed, progress=lambda index: say(begun + index), solved=solved,
-            )  # fmt: skip
-            sweep.run(fitted, held)
-            return sweep
-
-        first = swept(working_copy(cut), {}, 0)
-        if not any(row.method for row in first.solved_uses.values()):
-            return first.pruned, first.done
-        again = working_copy(cut)
-        found.put_shared(all_tensors(first.pruned), all_tensors(again))
-        second = swept(again, first.solved_uses, len(found.operations))
-        return second.pruned, second.done
 
     def _counted(self, total: int) -> Callable[[int], None]:
         began = perf_counter()

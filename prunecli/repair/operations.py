@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
 from dataclasses import dataclass, replace
 
 from torch import Tensor
@@ -91,17 +90,6 @@ class Survey:
     def sweeps(self, most_columns: int) -> int:
         """One, and another where weights are solved for several uses: those up to ``most_columns`` wide."""
         return 1 + any(op.uses > 1 and op.columns <= most_columns for op in self.operations)
-
-    def put_shared(self, solved: Mapping[str, Tensor], tensors: Mapping[str, Tensor]) -> None:
-        """Weights that are used several times, and the constants of their operations, from ``solved`` into
-        ``tensors``.
-        """
-        for op in self.operations:
-            if op.uses > 1:
-                tensors[op.name].detach().copy_(solved[op.name])
-                if (place := op.constant) is not None:
-                    there, here = (every[place.name].detach().view(-1) for every in (solved, tensors))
-                    here[place.start : place.stop] = there[place.start : place.stop]
 
     def without(self, *kinds: Kind) -> Survey:
         """No stops at these, ``sum`` or ``logits``."""

@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+
+from torch import Tensor
 
 from prunecli.repair.operations import Operation
 from prunecli.repair.site import IS_EXACT, Site, Sums
@@ -38,5 +41,17 @@ class Uses:
         site, sums = self.site, self.sums
         self.site = self.sums = None
         if self.reason is not None or site is None or sums is None:
-            return OperationRow(operation.name or f"operation {operation.index}", "", self.reason)
+            return OperationRow(operation.name, "", self.reason)
         return site.left(IS_EXACT) if self.is_exact else site.solve(sums)
+
+
+def put(operations: Sequence[Operation], solved: Mapping[str, Tensor], tensors: Mapping[str, Tensor]) -> None:
+    """Weights that are used several times, and the constants of their operations, from ``solved`` into
+    ``tensors``.
+    """
+    for op in operations:
+        if op.uses > 1:
+            tensors[op.name].detach().copy_(solved[op.name])
+            if (place := op.constant) is not None:
+                there, here = (every[place.name].detach().view(-1) for every in (solved, tensors))
+                here[place.start : place.stop] = there[place.start : place.stop]

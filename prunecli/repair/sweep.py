@@ -8,16 +8,16 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from functools import partial
 
 import torch
 from torch import Tensor, nn
 
-from prunecli.assembly import all_tensors
+from prunecli.assembly import all_tensors, working_copy
 from prunecli.coupling.space import Space
 from prunecli.inputs import Inputs
-from prunecli.repair import queries, sums, wide
+from prunecli.repair import queries, shared, sums, wide
 from prunecli.repair.lockstep import Forward
 from prunecli.repair.operations import Operation
 from prunecli.repair.places import Keep, kept_inputs, kept_outputs
@@ -33,9 +33,8 @@ class Sweep:
     """``pruned`` is changed in place. ``most_columns``: the widest operation that is solved as a whole.
     Operations that the survey found to end in a sum with a stream are solved there: for what is missing in
     the sum. Those that make queries are solved as all others are, and their queries once more at the logits.
-    A weight that is used several times is solved at the last use, for all of them; what lies between has
-    seen its old values by then. So there is another sweep, with the rows of the first in ``solved``: those
-    weights stay as the first has left them.
+    A weight that is used several times is solved at the last use, for all of them; ``solved``: rows of such
+    ones that stay as they are (see :func:`swept`).
     """
 
     dense: nn.Module
@@ -49,11 +48,11 @@ class Sweep:
     seed: int = 0
     progress: Callable[[int], None] = lambda index: None
     solved: Mapping[tuple[str, int], OperationRow] = field(default_factory=dict)
-    done: list[OperationRow] = field(default_factory=list)
-    _outputs: dict[int, Tensor] = field(default_factory=dict)
+    done: list[OperationRow] = field(default_factory=list, init=False)
+    _outputs: dict[int, Tensor] = field(default_factory=dict, init=False)
     """Kept outputs of the operations that wait for their sum."""
-    _makers: dict[int, Maker] = field(default_factory=dict)
-    _shared: dict[tuple[str, int], Uses] = field(default_factory=dict)
+    _makers: dict[int, Maker] = field(default_factory=dict, init=False)
+    _shared: dict[tuple[str, int], Uses] = field(default_factory=dict, init=False)
     """Of weights that are used several times, what has been found so far."""
 
     def run(self, samples: Sequence[Inputs], held: Sequence[bool]) -> list[OperationRow]:
@@ -182,3 +181,20 @@ class Sweep:
         met = [Met(*pair.calls[:2], pair.held, seed_of(number)) for number, pair in enumerate(pairs)]
         row = self.done[maker.row]
         self.done[maker.row] = queries.repair(maker, met, self.chunks, all_tensors(self.pruned), row)
+
+
+def swept(first: Sweep, samples: Sequence[Inputs], held: Sequence[bool]) -> Sweep:
+    """``first`` after its run; or another, where weights were solved at the last of several uses: what lies
+    between has seen their old values, so it is solved anew from the cut, with those weights as they are now.
+    """
+    cut = working_copy(first.pruned) if any(op.uses > 1 for op in first.operations) else first.pruned
+    first.run(samples, held)
+    if not any(row.method for row in first.solved_uses.values()):
+        return first
+    shared.put(first.operations, all_tensors(first.pruned), all_tensors(cut))
+    begun = len(first.operations)
+    second = replace(
+        first, pruned=cut, solved=first.solved_uses, progress=lambda index: first.progress(begun + index)
+    )
+    second.run(samples, held)
+    return second
