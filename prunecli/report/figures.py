@@ -71,3 +71,16 @@ class RepairFacts:
     data: DataFacts
     errors: Mapping[str, float] = field(default_factory=dict)
     operations: tuple[OperationRow, ...] = ()
+
+
+@dataclass(frozen=True, slots=True)
+class ScoreHistogram:
+    """The scores that the units of a group had when they were last chosen among: ``counts`` in equal parts
+    from ``low`` to ``high``, and how many of those were then ``removed``.
+    """
+
+    group: str
+    low: float
+    high: float
+    counts: tuple[int, ...]
+    removed: tuple[int, ...]

@@ -19,7 +19,10 @@ from math import isfinite
 from typing import Any, Literal, TypeAlias
 
 from prunecli.report.epochs import TrainedStage
-from prunecli.report.figures import Quality, RepairFacts
+from prunecli.report.figures import Quality, RepairFacts, ScoreHistogram
+from prunecli.report.gated import Gate
+from prunecli.report.sparse import LayerSparsity
+from prunecli.report.timed import Latency
 
 Scalar: TypeAlias = str | int | float | bool | None
 Status = Literal["pruned", "whole", "prunable"]
@@ -158,7 +161,9 @@ class Report:
     which do not overlap. ``checkpoint`` is None for a module, ``output`` None until the result is saved.
     ``options`` are the settings that shaped the result. ``repair`` is None where none was asked for;
     ``quality`` has the ``dense``, the ``cut`` and the ``repaired`` network on the data, where there is any,
-    and the ``finetuned`` one where it was trained; ``training`` has the stages of that.
+    and the ``finetuned`` one where it was trained; ``training`` has the stages of that. ``latency`` is None
+    where it was not measured, ``sparsity`` is that of the result. ``gates`` are the limits that were set;
+    where one does not hold, ``output`` is None.
     """
 
     version: str
@@ -183,6 +188,10 @@ class Report:
     repair: RepairFacts | None = None
     quality: Mapping[str, Quality] = field(default_factory=dict)
     training: tuple[TrainedStage, ...] = ()
+    latency: Latency | None = None
+    sparsity: tuple[LayerSparsity, ...] = ()
+    scores: tuple[ScoreHistogram, ...] = ()
+    gates: tuple[Gate, ...] = ()
     schema: Literal["prunecli.report/1"] = "prunecli.report/1"
 
     def to_json(self) -> dict[str, Any]:
@@ -192,7 +201,9 @@ class Report:
 
 @dataclass(frozen=True)
 class Inspection:
-    """What is in a checkpoint, and what of it can be removed together."""
+    """What is in a checkpoint, and what of it can be removed together. ``latency`` is None where it was not
+    measured.
+    """
 
     version: str
     checkpoint: Source | None
@@ -206,6 +217,8 @@ class Inspection:
     pinned: tuple[PinnedRow, ...]
     timings: Mapping[str, float] = field(default_factory=dict)
     notes: tuple[str, ...] = ()
+    latency: Latency | None = None
+    sparsity: tuple[LayerSparsity, ...] = ()
     schema: Literal["prunecli.inspect/1"] = "prunecli.inspect/1"
 
     def to_json(self) -> dict[str, Any]:
