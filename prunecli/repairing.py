@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
+from math import ceil
 
 import torch
 from torch import Tensor, nn
@@ -18,6 +19,8 @@ from prunecli.errors import InputError, first_line
 from prunecli.proofs import FORWARD_ERRORS
 from prunecli.quality import measure
 from prunecli.repair import Budget, DoesNotRunError, Method, Outcome, Repair
+from prunecli.repair.budget import RATE
+from prunecli.repair.matched import FEWEST, PASSES, matched, steps_within
 from prunecli.report.figures import DataFacts, Quality, RepairFacts
 
 NOISE_SECONDS = 60.0
@@ -71,6 +74,9 @@ def mend(
     """
     samples = asked.calibration.opened(dense, specs)
     limit = asked.seconds if asked.seconds is not None else (NOISE_SECONDS if asked.on_noise else None)
+    if asked.on_noise and any(name.endswith("running_mean") for name, _ in dense.named_buffers()):
+        macs = space.macs.value(space.sizes)
+        samples, limit = _as_remembered(asked, dense, samples, macs, limit, device, progress)
     budget = Budget(len(samples), asked.memory, limit)
     work = Repair(dense, cut, space, keep, samples, device, budget, asked.calibration.seed, progress)
     outcome = _attempted(work, asked.method, asked.on_noise)
@@ -84,6 +90,45 @@ def mend(
         asked, dense, cut, rebuilt(cut, {**outcome.tensors}) if outcome.tensors else cut, specs
     )
     return Mended(outcome.tensors, facts, quality, tuple(notes))
+
+
+def _as_remembered(
+    asked: Mend,
+    dense: nn.Module,
+    samples: Samples,
+    macs: int,
+    limit: float | None,
+    device: torch.device,
+    progress: Callable[[str], None] | None,
+) -> tuple[Samples, float | None]:
+    """Noise moved to what the norms of ``dense`` (``macs`` multiply-adds a sample) remember, in half of the
+    seconds at most, and how many are left.
+    """
+    half = None if limit is None else limit / 2
+    steps = steps_within(half, macs, len(samples), RATE)
+    each = PASSES * macs * len(samples) / RATE
+    if not steps:
+        takes = ceil(each * FEWEST)
+        said = (
+            f"noise: left as drawn; moving it to the statistics of the norms takes {takes} s or more "
+            f"(--repair-seconds {2 * takes})"
+        )
+        return _noted(samples, said), limit
+    try:
+        found = matched(dense, samples, device, steps, asked.memory, progress)
+    except FORWARD_ERRORS:
+        return samples, limit
+    if found is None:
+        return samples, limit
+    before, after = found.mismatch
+    said = (
+        f"noise: moved in {steps} steps to the statistics of the norms (mismatch {before:.2g} -> {after:.2g})"
+    )
+    return _noted(found.samples, said), None if limit is None else limit - steps * each
+
+
+def _noted(samples: Samples, note: str) -> Samples:
+    return replace(samples, notes=(*samples.notes, note))
 
 
 def _attempted(work: Repair, method: Method, on_noise: bool) -> Outcome:
