@@ -24,10 +24,10 @@ from prunecli.data.samples import Batch
 from prunecli.inputs import Inputs
 from prunecli.running.chunks import one_thread_each
 
-CHUNK = 16
+CHUNK = 8
 """Inputs that have the statistics together: enough for a mean, and a thread's work."""
 STEPS, FEWEST = 100, 10
-LENGTH = 0.3
+LENGTH = 0.6
 """Of the first step, in standard deviations of the inputs."""
 PASSES = 3
 """A step costs about so many forwards: one, and twice that back."""
