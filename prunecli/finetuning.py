@@ -18,6 +18,7 @@ from prunecli.checkpoint.specs import Scalar
 from prunecli.clock import Clock
 from prunecli.configuring import fitted
 from prunecli.data import Samples
+from prunecli.latency import with_trained_latency
 from prunecli.opening import Naming, Subject, open_against
 from prunecli.report.model import Output
 from prunecli.report.trained import EpochRow, Finetuning
@@ -91,6 +92,7 @@ def finetune(
     resume: bool = False,
     save_seconds: float = SAVE_SECONDS,
     metrics: str | Path | None = None,
+    latency: bool = False,
     progress: Callable[[str], None] | None = None,
     on_epoch: Callable[[EpochRow], None] | None = None,
     unsafe_load: bool = False,
@@ -103,7 +105,8 @@ def finetune(
     ``samples`` of the data, chosen by the seed; None takes all. Figures are taken on ``eval_data``, or on the
     test part of data that comes divided. ``against`` is the dense network to learn from (distillation).
     ``state`` is the file that holds the run after every epoch and every ``save_seconds``; with ``resume`` it
-    goes on from there. ``metrics`` gets one line of JSON per epoch. Raises ``UsageError``, ``InputError``,
+    goes on from there. ``metrics`` gets one line of JSON per epoch. ``latency`` times what was trained, in
+    turns with ``against`` where there is that. Raises ``UsageError``, ``InputError``,
     ``ImpossibleError`` where training diverges, and ``OutputError`` where the state cannot be written.
 
     Processes that torchrun started train together, ``batch_size`` samples each; the first of them writes and
@@ -121,7 +124,8 @@ def finetune(
         with clock.stage("data"):
             found = TrainingData.opened(data, eval_data, trainee.specs, samples, transform, chosen.seed)
         run = Run(trainee, teacher, Stage(found, chosen, where, clock, on_epoch, team))
-        return run.finetuned(kept.keeping(run.identity(transform)))
+        found = run.finetuned(kept.keeping(run.identity(transform)))
+        return run.timed(found) if latency else found
 
 
 @dataclass
@@ -160,6 +164,15 @@ class Run:
         report = replace(self._report(found, recipe), before=before, after=after, dense=dense)
         place = None if keeping is None else keeping.path
         return Finetuned(model, report, self.trainee, recipe, place, stage.team.leads)
+
+    def timed(self, found: Finetuned) -> Finetuned:
+        """With its latency, taken by the process that writes."""
+        if not self.stage.team.leads:
+            return found
+        dense, stage = None if self.teacher is None else self.teacher.network.module, self.stage
+        specs = self.trainee.dense.specs
+        report = with_trained_latency(found.report, dense, found.model, specs, stage.device, stage.clock)
+        return replace(found, report=report)
 
     def _report(self, found: Trained, recipe: Recipe) -> Finetuning:
         stage, dense = self.stage, self.trainee.dense

@@ -78,6 +78,7 @@ def sparsify(
     resume: bool = False,
     save_seconds: float = SAVE_SECONDS,
     metrics: str | Path | None = None,
+    latency: bool = False,
     progress: Callable[[str], None] | None = None,
     on_epoch: Callable[[EpochRow], None] | None = None,
     unsafe_load: bool = False,
@@ -113,6 +114,7 @@ def sparsify(
         part = UnitSparsifier(shrinking, picking, chosen.decay)
         run = Run(trainee, teacher, Stage(found, chosen, where, clock, on_epoch, team, part))
         trained = run.finetuned(kept.keeping(run.identity(transform)))
+        trained = run.timed(trained) if latency else trained
     return Sparsified(trained.model, trained.report, part.plan, trained)
 
 
