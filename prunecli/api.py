@@ -22,7 +22,7 @@ from prunecli.criteria import Criterion, Evidence, find
 from prunecli.data import Samples
 from prunecli.data.specs import shown
 from prunecli.errors import UsageError, require_range, unknown_name
-from prunecli.latency import STAGE, Measured, measured, with_latency
+from prunecli.latency import STAGE, Measured, measured
 from prunecli.measuring import counted, totals, traced, unknown_operator_notes
 from prunecli.opening import Naming, open_given
 from prunecli.plan import Plan
@@ -203,15 +203,9 @@ def prune(
             trace = traced_for(singled) if plan is None else lambda dense: traced(dense, freed_by(plan))
             run = Pruning(
                 dense, trace, select, asked, otherwise, tolerance, options, clock, target_device, mend,
-                None if course is None else program,
+                None if course is None else program, latency=latency and team.leads,
             )  # fmt: skip
-            result = run.result()
-            if latency and team.leads:
-                report = with_latency(
-                    result.report, dense.module, result.model, dense.specs, target_device, clock
-                )  # fmt: skip
-                result = replace(result, report=report)
-            return replace(result, _writes=team.leads)
+            return replace(run.result(), _writes=team.leads)
 
 
 def _processes(course: Course | None, device: str) -> AbstractContextManager[tuple[Team, torch.device]]:

@@ -123,9 +123,8 @@ def finetune(
             teacher = None if against is None else open_against(against, naming, trainee.subject)
         with clock.stage("data"):
             found = TrainingData.opened(data, eval_data, trainee.specs, samples, transform, chosen.seed)
-        run = Run(trainee, teacher, Stage(found, chosen, where, clock, on_epoch, team))
-        found = run.finetuned(kept.keeping(run.identity(transform)))
-        return run.timed(found) if latency else found
+        run = Run(trainee, teacher, Stage(found, chosen, where, clock, on_epoch, team), latency=latency)
+        return run.finetuned(kept.keeping(run.identity(transform)))
 
 
 @dataclass
@@ -135,6 +134,7 @@ class Run:
     trainee: Trainee
     teacher: Subject | None
     stage: Stage
+    latency: bool = False
 
     def identity(self, transform: str | None) -> dict[str, Any]:
         """All that must be the same for the same weights to come out, but for the machine."""
@@ -162,17 +162,18 @@ class Run:
         tensors = stored(model, self.trainee.dense)
         recipe = recipe_after(self.trainee, tensors, stage.options(name), name)
         report = replace(self._report(found, recipe), before=before, after=after, dense=dense)
+        report = self._timed(report, model)
         place = None if keeping is None else keeping.path
         return Finetuned(model, report, self.trainee, recipe, place, stage.team.leads)
 
-    def timed(self, found: Finetuned) -> Finetuned:
-        """With its latency, taken by the process that writes."""
-        if not self.stage.team.leads:
-            return found
-        dense, stage = None if self.teacher is None else self.teacher.network.module, self.stage
+    def _timed(self, report: Finetuning, model: nn.Module) -> Finetuning:
+        """With the latency, taken by the process that writes."""
+        stage = self.stage
+        if not self.latency or not stage.team.leads:
+            return report
+        dense = None if self.teacher is None else self.teacher.network.module
         specs = self.trainee.dense.specs
-        report = with_trained_latency(found.report, dense, found.model, specs, stage.device, stage.clock)
-        return replace(found, report=report)
+        return with_trained_latency(report, dense, model, specs, stage.device, stage.clock)
 
     def _report(self, found: Trained, recipe: Recipe) -> Finetuning:
         stage, dense = self.stage, self.trainee.dense

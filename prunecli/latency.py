@@ -24,7 +24,7 @@ from prunecli.report.trained import Finetuning
 from prunecli.slowdown import BOUND, Between, Slowdown, slowdown
 
 STAGE = "latency"
-_EFFORT = Effort()
+EFFORT = Effort()
 
 
 @dataclass(frozen=True)
@@ -44,7 +44,7 @@ def measured(
     device: torch.device,
     macs: tuple[int, int] | None = None,
     round_to: int = 1,
-    effort: Effort = _EFFORT,
+    effort: Effort | None = None,
     now: Now = perf_counter,
 ) -> Measured:
     """Time both networks (or ``before`` alone) on the inputs that ``specs`` describe, with as many threads as
@@ -57,7 +57,7 @@ def measured(
     problem = ""
     for dtype in dict.fromkeys((_dtype(before), torch.float32)):
         try:
-            race = _race(networks, specs, device, dtype, effort, now)
+            race = _race(networks, specs, device, dtype, effort or EFFORT, now)
             race.warm()
         # A forward is code of others, on a device that may lack what it needs: it may raise anything.
         except Exception as error:

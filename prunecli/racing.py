@@ -114,7 +114,8 @@ class Race:
         self._turns(lambda index, time: whole[index].append(time))
         if self._is_late:
             return Times(whole, None)
-        watches = [_watched(network, {*names, ""}, self.watch) for network in self.networks]
+        watched = {*names, ""}
+        watches = [_watched(network, watched, self.watch) for network in self.networks]
         layers: list[dict[str, list[float]]] = [{} for _ in self.networks]
 
         def note(index: int, _: float) -> None:

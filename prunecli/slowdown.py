@@ -110,7 +110,7 @@ def _cut_widths(row: LayerRow) -> list[tuple[int, int]]:
 
 def _by_memory(worst: Sequence[_Late]) -> str | None:
     found = [layer for layer in worst if _moves_more_than_it_computes(layer.row.shape_after)]
-    if not found:
+    if 2 * len(found) < len(worst) or not found:
         return None
     subject = "it is" if len(worst) == 1 else f"{len(found)} of them {'is' if len(found) == 1 else 'are'}"
     return f"{subject} bound by memory (depthwise or element by element), not by MACs"
@@ -123,7 +123,7 @@ def _moves_more_than_it_computes(shape: tuple[int, ...]) -> bool:
 
 def _small(worst: Sequence[_Late]) -> str | None:
     found = [layer for layer in worst if layer.after < _SMALL]
-    if not found:
+    if 2 * len(found) < len(worst) or not found:
         return None
     takes = "takes" if len(found) == 1 else "take"
     return f"{plural(len(found), 'layer')} there {takes} under {_SMALL:g} ms, hardly more than a call costs"

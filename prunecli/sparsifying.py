@@ -112,9 +112,8 @@ def sparsify(
             found = TrainingData.opened(data, eval_data, trainee.specs, samples, transform, chosen.seed)
         picking = Picking(space, asked, target, scheme, Limits(protect), chosen.seed, where)
         part = UnitSparsifier(shrinking, picking, chosen.decay)
-        run = Run(trainee, teacher, Stage(found, chosen, where, clock, on_epoch, team, part))
+        run = Run(trainee, teacher, Stage(found, chosen, where, clock, on_epoch, team, part), latency=latency)
         trained = run.finetuned(kept.keeping(run.identity(transform)))
-        trained = run.timed(trained) if latency else trained
     return Sparsified(trained.model, trained.report, part.plan, trained)
 
 

@@ -27,9 +27,9 @@ class LayerLatency:
 
 @dataclass(frozen=True)
 class Latency:
-    """The dense network (``before``) and the pruned one (``after``) in turns, ``runs`` times each after warming
-    up; where there is one network alone it is ``before``. Layers were timed in runs of their own, and are
-    missing where those would have taken too long.
+    """The dense network (``before``) and the pruned one (``after``) in turns, ``runs`` times each after
+    warming up; where there is one network alone it is ``before``. Layers were timed in runs of their own, and
+    are missing where those would have taken too long.
 
     ``speedup`` is the quotient of the medians and ``macs_ratio`` that of the multiply-adds (None where they
     were not counted). Where the former is below 0.7 of the latter, ``slow`` names the layers that keep it
