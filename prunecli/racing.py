@@ -179,7 +179,8 @@ class _Watch:
 
         try:
             layer.register_forward_pre_hook(enter)
-            layer.register_forward_hook(leave)
+            # Also where it raises: what called it may know another way.
+            layer.register_forward_hook(leave, always_call=True)
         except RuntimeError:
             # TorchScript takes no hooks: its time is that of the layer around it.
             return

@@ -119,6 +119,33 @@ def test_what_takes_no_hooks_belongs_to_what_is_around_it() -> None:
     assert found == {"": {0}, "0": {4}, "0.1": {2}}
 
 
+class Raises(Costs):
+    def forward(self, x: Tensor) -> Tensor:
+        super().forward(x)
+        raise NotImplementedError
+
+
+class Falls(nn.Module):
+    """Does without what fails."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.first, self.second = Raises("first", 3), Costs("second", 4)
+
+    def forward(self, x: Tensor) -> Tensor:
+        try:
+            return self.first(x)
+        except NotImplementedError:
+            return self.second(x)
+
+
+def test_a_layer_that_fails_where_another_stands_in_has_its_time() -> None:
+    times = race(nn.Sequential(Falls())).times(("0", "0.first", "0.second"))
+    assert times.layers is not None
+    found = {name: set(milliseconds(runs)) for name, runs in times.layers[0].items()}
+    assert found == {"": {0}, "0": {0}, "0.first": {3}, "0.second": {4}}
+
+
 class Overwrites(nn.Module):
     def forward(self, x: Tensor) -> Tensor:
         assert not torch.is_grad_enabled()
