@@ -22,6 +22,7 @@ from prunecli.criteria import Criterion, Evidence, find
 from prunecli.data import Samples
 from prunecli.data.specs import shown
 from prunecli.errors import UsageError, require_range, unknown_name
+from prunecli.latency import STAGE, Measured, measured
 from prunecli.measuring import counted, totals, traced, unknown_operator_notes
 from prunecli.opening import Naming, open_given
 from prunecli.plan import Plan
@@ -93,6 +94,7 @@ def prune(
     save_seconds: float = SAVE_SECONDS,
     metrics: str | Path | None = None,
     on_epoch: OnEpoch | None = None,
+    latency: bool = False,
     progress: Callable[[str], None] | None = None,
     unsafe_load: bool = False,
 ) -> Result:
@@ -116,10 +118,11 @@ def prune(
     ``finetune_epochs`` trains what was cut and repaired on all of ``data``, learning from the dense network
     too; ``finetune_args`` are other settings of :func:`prunecli.finetune` (``lr``, ``distill``, ...) and
     ``samples``, and ``eval_data``, ``state``, ``resume``, ``save_seconds`` and ``metrics`` are as there.
-    ``on_epoch`` is called with every epoch, the name of its stage and how many epochs that has. Raises
-    ``UsageError``, ``InputError``, ``ImpossibleError`` where the target is out of reach, a proof fails or
-    training diverges, and ``OutputError`` where the state cannot be written. Processes that torchrun started
-    train together, as for :func:`prunecli.finetune`.
+    ``on_epoch`` is called with every epoch, the name of its stage and how many epochs that has. ``latency``
+    times the dense and the pruned network in turns. Raises ``UsageError``, ``InputError``,
+    ``ImpossibleError`` where the target is out of reach, a proof fails or training diverges, and
+    ``OutputError`` where the state cannot be written. Processes that torchrun started train together, as for
+    :func:`prunecli.finetune`.
     """
     singled = Asked(heads, tuple(only), tuple(ignore), dict(ratio_for or {}), dict(round_to_for or {}))
     asked = _target(speedup, flops, params, ratio, plan, singled)
@@ -200,7 +203,7 @@ def prune(
             trace = traced_for(singled) if plan is None else lambda dense: traced(dense, freed_by(plan))
             run = Pruning(
                 dense, trace, select, asked, otherwise, tolerance, options, clock, target_device, mend,
-                None if course is None else program,
+                None if course is None else program, latency=latency and team.leads,
             )  # fmt: skip
             return replace(run.result(), _writes=team.leads)
 
@@ -269,12 +272,17 @@ def inspect(
     arch: str | None = None,
     arch_args: Mapping[str, Scalar] | None = None,
     inputs: Sequence[str] = (),
+    latency: bool = False,
+    device: str = "auto",
+    threads: int | None = None,
     unsafe_load: bool = False,
+    progress: Callable[[str], None] | None = None,
 ) -> Inspection:
-    """Layers, coupled groups and totals of a checkpoint or a module. Raises ``UsageError`` and
-    ``InputError``.
+    """Layers, coupled groups and totals of a checkpoint or a module; with ``latency`` how long it takes, on
+    ``device`` with so many ``threads``. Raises ``UsageError`` and ``InputError``.
     """
-    clock = Clock()
+    where = choose_device(device)
+    clock = Clock(progress)
     with clock.stage("read"):
         dense = open_dense(model_or_path, example_inputs, arch, arch_args, inputs, unsafe_load)
     with evaluating(dense.module):
@@ -282,6 +290,11 @@ def inspect(
             space = traced(dense)
         with clock.stage("count"):
             count = counted(dense, dense.module, space)
+        layers = layer_rows(dense.module, None, count.by_module, count.by_module)
+        timed = Measured(None)
+        if latency:
+            with clock.stage(STAGE), limited(threads):
+                timed = measured(dense.module, None, dense.specs, layers, device=where)
         return Inspection(
             version=__version__,
             checkpoint=dense.source,
@@ -290,9 +303,10 @@ def inspect(
             totals=totals(dense.module, count),
             counter=count.counter,
             unsupported=count.unsupported,
-            layers=layer_rows(dense.module, None, count.by_module, count.by_module),
+            layers=layers,
             groups=group_rows(space, None),
             pinned=pinned_rows(space),
             timings=clock.seconds,
-            notes=unknown_operator_notes(space),
+            notes=(*unknown_operator_notes(space), *timed.notes),
+            latency=timed.latency,
         )

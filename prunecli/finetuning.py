@@ -18,6 +18,7 @@ from prunecli.checkpoint.specs import Scalar
 from prunecli.clock import Clock
 from prunecli.configuring import fitted
 from prunecli.data import Samples
+from prunecli.latency import with_trained_latency
 from prunecli.opening import Naming, Subject, open_against
 from prunecli.report.model import Output
 from prunecli.report.trained import EpochRow, Finetuning
@@ -91,6 +92,7 @@ def finetune(
     resume: bool = False,
     save_seconds: float = SAVE_SECONDS,
     metrics: str | Path | None = None,
+    latency: bool = False,
     progress: Callable[[str], None] | None = None,
     on_epoch: Callable[[EpochRow], None] | None = None,
     unsafe_load: bool = False,
@@ -103,7 +105,8 @@ def finetune(
     ``samples`` of the data, chosen by the seed; None takes all. Figures are taken on ``eval_data``, or on the
     test part of data that comes divided. ``against`` is the dense network to learn from (distillation).
     ``state`` is the file that holds the run after every epoch and every ``save_seconds``; with ``resume`` it
-    goes on from there. ``metrics`` gets one line of JSON per epoch. Raises ``UsageError``, ``InputError``,
+    goes on from there. ``metrics`` gets one line of JSON per epoch. ``latency`` times what was trained, in
+    turns with ``against`` where there is that. Raises ``UsageError``, ``InputError``,
     ``ImpossibleError`` where training diverges, and ``OutputError`` where the state cannot be written.
 
     Processes that torchrun started train together, ``batch_size`` samples each; the first of them writes and
@@ -120,7 +123,7 @@ def finetune(
             teacher = None if against is None else open_against(against, naming, trainee.subject)
         with clock.stage("data"):
             found = TrainingData.opened(data, eval_data, trainee.specs, samples, transform, chosen.seed)
-        run = Run(trainee, teacher, Stage(found, chosen, where, clock, on_epoch, team))
+        run = Run(trainee, teacher, Stage(found, chosen, where, clock, on_epoch, team), latency=latency)
         return run.finetuned(kept.keeping(run.identity(transform)))
 
 
@@ -131,6 +134,7 @@ class Run:
     trainee: Trainee
     teacher: Subject | None
     stage: Stage
+    latency: bool = False
 
     def identity(self, transform: str | None) -> dict[str, Any]:
         """All that must be the same for the same weights to come out, but for the machine."""
@@ -158,8 +162,18 @@ class Run:
         tensors = stored(model, self.trainee.dense)
         recipe = recipe_after(self.trainee, tensors, stage.options(name), name)
         report = replace(self._report(found, recipe), before=before, after=after, dense=dense)
+        report = self._timed(report, model)
         place = None if keeping is None else keeping.path
         return Finetuned(model, report, self.trainee, recipe, place, stage.team.leads)
+
+    def _timed(self, report: Finetuning, model: nn.Module) -> Finetuning:
+        """With the latency, taken by the process that writes."""
+        stage = self.stage
+        if not self.latency or not stage.team.leads:
+            return report
+        dense = None if self.teacher is None else self.teacher.network.module
+        specs = self.trainee.dense.specs
+        return with_trained_latency(report, dense, model, specs, stage.device, stage.clock)
 
     def _report(self, found: Trained, recipe: Recipe) -> Finetuning:
         stage, dense = self.stage, self.trainee.dense

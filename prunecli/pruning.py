@@ -23,6 +23,7 @@ from prunecli.counting import Count
 from prunecli.coupling import Space
 from prunecli.coupling.space import Group
 from prunecli.errors import ImpossibleError, InputError
+from prunecli.latency import with_latency
 from prunecli.measuring import counted, totals, traced, unknown_operator_notes
 from prunecli.plan import Plan
 from prunecli.proofs import Subject, patches_for, pruned
@@ -154,6 +155,7 @@ class Pruning:
     device: torch.device
     repair: Mend | None = None
     program: Callable[[Space], Program] | None = None
+    latency: bool = False
 
     def result(self) -> Result:
         dense = self.dense
@@ -199,6 +201,8 @@ class Pruning:
         if program is not None:
             notes = tuple(dict.fromkeys((*report.notes, *program.notes)))
             report = replace(report, training=tuple(program.stages), notes=notes)
+        if self.latency:
+            report = with_latency(report, dense.module, model, dense.specs, self.device, self.clock)
         whole = choice.space.resized(space.sizes)
         states = () if program is None else program.files
         return Result(model, report, choice.plan, whole, dense, recipe, written, states)

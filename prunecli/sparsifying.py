@@ -78,6 +78,7 @@ def sparsify(
     resume: bool = False,
     save_seconds: float = SAVE_SECONDS,
     metrics: str | Path | None = None,
+    latency: bool = False,
     progress: Callable[[str], None] | None = None,
     on_epoch: Callable[[EpochRow], None] | None = None,
     unsafe_load: bool = False,
@@ -111,7 +112,7 @@ def sparsify(
             found = TrainingData.opened(data, eval_data, trainee.specs, samples, transform, chosen.seed)
         picking = Picking(space, asked, target, scheme, Limits(protect), chosen.seed, where)
         part = UnitSparsifier(shrinking, picking, chosen.decay)
-        run = Run(trainee, teacher, Stage(found, chosen, where, clock, on_epoch, team, part))
+        run = Run(trainee, teacher, Stage(found, chosen, where, clock, on_epoch, team, part), latency=latency)
         trained = run.finetuned(kept.keeping(run.identity(transform)))
     return Sparsified(trained.model, trained.report, part.plan, trained)
 

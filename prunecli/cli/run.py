@@ -39,6 +39,7 @@ from prunecli.cli.options import (
     Ignore,
     Input,
     Json,
+    Latency,
     Loss,
     MaybeCheckpoint,
     Memory,
@@ -199,6 +200,7 @@ def run(
     ] = 0.005,
     resume: Resume = False,
     save_minutes: SaveMinutes = 10.0,
+    latency: Latency = True,
     device: Device = "auto",
     seed: Seed = 0,
     threads: Threads = None,
@@ -225,6 +227,7 @@ def run(
             plan_file=plan,
             printing=settings.Printing(as_json=json, quiet=quiet, force=force, dry_run=dry_run),
             course=Course(trainings, init, eval_data, resume, save_minutes),
+            latency=latency,
         )
         request.check(launched().leads)
     _execute(request)
@@ -311,6 +314,7 @@ def _prune(
         seed=limits.seed,
         threads=limits.threads,
         plan=plan,
+        latency=request.latency and not request.printing.dry_run,
         progress=progress,
     )
 

@@ -197,6 +197,7 @@ class Request:
     plan_file: Path | None
     printing: Printing
     course: Course = field(default_factory=Course)
+    latency: bool = True
 
     def check(self, writes: bool = True) -> None:
         """Raise a ``PruneError`` for the first thing wrong: the command line first, the files after; those
