@@ -18,7 +18,12 @@ from prunecli.checkpoint.specs import Scalar
 from prunecli.clock import Clock
 from prunecli.configuring import fitted
 from prunecli.data import Samples
+from prunecli.gates import Figures, Gates, require_passed
+from prunecli.gating import of_training, require_labels
+from prunecli.measuring import sizes
 from prunecli.opening import Naming, Subject, open_against
+from prunecli.report.figures import Quality
+from prunecli.report.gated import passed
 from prunecli.report.model import Output
 from prunecli.report.trained import EpochRow, Finetuning
 from prunecli.saving import Saving, stored
@@ -49,10 +54,12 @@ class Finetuned:
         :func:`prunecli.load` returns, and return the report of it. The state of the run is then removed.
 
         It is reloaded in a fresh process and its outputs compared before it takes its place. Raises
-        ``UsageError`` if ``path`` exists without ``force``, ``ImpossibleError`` if the reloaded network
-        differs, ``OutputError`` if it cannot be written. Of several processes that trained together the first
-        writes; in the others this does nothing.
+        ``GateError`` where the report has a gate that does not hold (the state then stays), ``UsageError`` if
+        ``path`` exists without ``force``, ``ImpossibleError`` if the reloaded network differs,
+        ``OutputError`` if it cannot be written. Of several processes that trained together the first writes;
+        in the others this does nothing.
         """
+        require_passed(self.report.gates, self._state is not None and self._state.exists())
         if not self._writes:
             return self.report
         began = perf_counter()
@@ -94,6 +101,7 @@ def finetune(
     progress: Callable[[str], None] | None = None,
     on_epoch: Callable[[EpochRow], None] | None = None,
     unsafe_load: bool = False,
+    gates: Mapping[str, float] | Gates | None = None,
     **settings: Any,
 ) -> Finetuned:
     """Train a checkpoint (dense or pruned) or a module on ``data``, as ``--data`` takes it; the input is
@@ -103,13 +111,17 @@ def finetune(
     ``samples`` of the data, chosen by the seed; None takes all. Figures are taken on ``eval_data``, or on the
     test part of data that comes divided. ``against`` is the dense network to learn from (distillation).
     ``state`` is the file that holds the run after every epoch and every ``save_seconds``; with ``resume`` it
-    goes on from there. ``metrics`` gets one line of JSON per epoch. Raises ``UsageError``, ``InputError``,
-    ``ImpossibleError`` where training diverges, and ``OutputError`` where the state cannot be written.
+    goes on from there. ``metrics`` gets one line of JSON per epoch. ``gates`` are limits as for
+    :func:`prunecli.prune`; where one on sizes does not hold, nothing is trained. Raises ``UsageError``,
+    ``InputError``, ``ImpossibleError`` where training diverges, and ``OutputError`` where the state cannot be
+    written.
 
     Processes that torchrun started train together, ``batch_size`` samples each; the first of them writes and
     tells. ``ToldElsewhereError`` is raised in those that end because another did.
     """
-    chosen = Settings.of(settings)
+    chosen, limits = Settings.of(settings), Gates.of(gates)
+    limits.require_data(data, eval_data, trains=True)
+    limits.require_dense(against is not None, "--against DENSE")
     kept = Kept.of(state, resume, save_seconds, metrics)
     with limited(threads), joined(device, kept.state) as (team, where):
         clock = Clock(progress if team.leads else None)
@@ -120,7 +132,8 @@ def finetune(
             teacher = None if against is None else open_against(against, naming, trainee.subject)
         with clock.stage("data"):
             found = TrainingData.opened(data, eval_data, trainee.specs, samples, transform, chosen.seed)
-        run = Run(trainee, teacher, Stage(found, chosen, where, clock, on_epoch, team))
+            require_labels(limits, found.judged)
+        run = Run(trainee, teacher, Stage(found, chosen, where, clock, on_epoch, team), limits)
         return run.finetuned(kept.keeping(run.identity(transform)))
 
 
@@ -131,6 +144,7 @@ class Run:
     trainee: Trainee
     teacher: Subject | None
     stage: Stage
+    gates: Gates = field(default_factory=Gates)
 
     def identity(self, transform: str | None) -> dict[str, Any]:
         """All that must be the same for the same weights to come out, but for the machine."""
@@ -142,7 +156,9 @@ class Run:
         }
 
     def finetuned(self, keeping: Keeping | None) -> Finetuned:
-        stage = self.stage
+        stage, size = self.stage, self._sizes()
+        if not passed(self.gates.of_sizes.judged(size)):
+            return self._untrained(size)
         network = self.trainee.working(stage.device, stage.settings.channels_last)
         network = stage.team.synchronised(network, stage.device)
         teacher = None
@@ -152,14 +168,39 @@ class Run:
             before, dense = stage.figures(network), None if teacher is None else stage.figures(teacher)
         found = stage.trained(network, teacher, keeping)
         with stage.clock.stage("evaluate"):
-            after = stage.figures(found.network)
+            after = self._after(found.network, teacher)
         model = self.trainee.finished(found.network)
         name = CHANGED_BY if stage.sparsifier is None else stage.sparsifier.name
         tensors = stored(model, self.trainee.dense)
         recipe = recipe_after(self.trainee, tensors, stage.options(name), name)
         report = replace(self._report(found, recipe), before=before, after=after, dense=dense)
+        report = replace(report, gates=of_training(self.gates, report, size))
         place = None if keeping is None else keeping.path
         return Finetuned(model, report, self.trainee, recipe, place, stage.team.leads)
+
+    def _sizes(self) -> Figures:
+        """Training changes no size, so that they are known before it; nothing where no gate asks."""
+        if not self.gates.asks_sizes:
+            return Figures()
+        with self.stage.clock.stage("count"):
+            return Figures.of(sizes(self.trainee.dense)[0])
+
+    def _untrained(self, size: Figures) -> Finetuned:
+        """What could not be written anyway."""
+        before = self.trainee.subject.recipe
+        recipe = recipe_after(self.trainee, stored(self.trainee.module, self.trainee.dense), {})
+        report = self._report(Trained(self.trainee.module, (), None, ()), recipe)
+        report = replace(
+            report, changed_by=() if before is None else before.changed_by,
+            gates=of_training(self.gates, report, size),
+        )  # fmt: skip
+        return Finetuned(self.trainee.module, report, self.trainee, recipe, None, self.stage.team.leads)
+
+    def _after(self, network: nn.Module, teacher: nn.Module | None) -> Quality | None:
+        """Compared with the dense network only where a gate asks, since that runs both."""
+        if self.gates.min_agreement is None or teacher is None:
+            return self.stage.figures(network)
+        return self.stage.compared({"": network}, teacher).get("")
 
     def _report(self, found: Trained, recipe: Recipe) -> Finetuning:
         stage, dense = self.stage, self.trainee.dense

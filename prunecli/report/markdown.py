@@ -16,6 +16,8 @@ from prunecli.report.epochs import EpochRow, TrainedStage
 from prunecli.report.evaluated import figures
 from prunecli.report.figures import Quality
 from prunecli.report.finetuned import settings, sparsity
+from prunecli.report.gated import Gate
+from prunecli.report.gated import rows as gate_rows
 from prunecli.report.model import LayerRow, Output, Proof, Report, Source
 from prunecli.report.terminal import target_line
 from prunecli.report.text import gist, one_line, plural, seconds, shape, times
@@ -56,6 +58,7 @@ def result(report: Report) -> str:
         *_title(source, report.output, report.network.spec),
         _table(("", "before", "after", "smaller"), _totals(report)),
         _table(("", ""), ((name, escaped(value)) for name, value in _facts(report))),
+        *gated(report.gates),
         *_quality(report.quality),
         *map(_stage, report.training),
         *_notes((*report.network.notes, *report.notes)),
@@ -80,6 +83,7 @@ def finetuning(found: Finetuning) -> str:
     parts = [
         *_title(source, found.output, found.network.spec),
         _table(("", ""), ((name, escaped(value)) for name, value in facts)),
+        *gated(found.gates),
         *_quality({name: each for name, each in named.items() if each is not None}),
         *_notes((*found.network.notes, *found.notes)),
         _again(found.command, found.version, found.checkpoint, found.output),
@@ -121,6 +125,13 @@ def _quality(columns: Mapping[str, Quality]) -> list[str]:
     if not columns:
         return []
     return [_table(("quality", *map(escaped, columns)), figures(columns))]
+
+
+def gated(gates: Sequence[Gate]) -> list[str]:
+    """A row per gate; nothing where none was set."""
+    if not gates:
+        return []
+    return [_table(("gate", "limit", "found", ""), ([*map(escaped, row)] for row in gate_rows(gates)))]
 
 
 def _stage(stage: TrainedStage) -> str:

@@ -18,6 +18,7 @@ from prunecli.report.finetuned import epochs, settings, sparsity
 from prunecli.report.model import GroupRow, Inspection, Proof, Report, Totals, Verification
 from prunecli.report.tables import grid, heading, pairs, safe
 from prunecli.report.text import count, gist, one_line, plural, seconds, shape, size, times
+from prunecli.report.verdicts import verdicts
 
 # Longer lists are cut in the terminal; the JSON report is always complete.
 MOST_ROWS = 40
@@ -34,6 +35,7 @@ def result(report: Report) -> tuple[RenderableType, ...]:
         _totals(report),
         Text(),
         _facts(report),
+        *verdicts(report.gates),
         *((Text(), quality(report.quality)) if report.quality else ()),
         *(part for stage in report.training for part in (Text(), epochs(stage.epochs, stage.name))),
         *_removed(report.groups),
@@ -51,6 +53,7 @@ def planned(report: Report) -> tuple[RenderableType, ...]:
         _totals(report),
         Text(),
         _facts(report),
+        *verdicts(report.gates),
         *_removed(report.groups, most=None),
         *_left(report.groups),
     )

@@ -8,6 +8,7 @@ from typing import Any, Literal
 
 from prunecli.report.epochs import EpochRow, Sparsity
 from prunecli.report.figures import DataFacts, Quality
+from prunecli.report.gated import Gate
 from prunecli.report.model import Input, NetworkFacts, Output, Proof, Scalar, Source, document
 
 __all__ = ["EpochRow", "Finetuning", "Sparsity"]
@@ -22,7 +23,8 @@ class Finetuning:
     the network that was read and of the one that is written, ``dense`` that of the network ``against``,
     which it learned from. ``best`` is the epoch whose weights are written, where that is not the last.
     ``threads``, ``device`` and ``processes`` (that trained together, each with ``batch_size`` samples a step)
-    belong to the settings: only with the same do the same bytes come out.
+    belong to the settings: only with the same do the same bytes come out. ``gates`` are the limits that were
+    set; where one does not hold, ``output`` is None (and where it could not, nothing was trained).
     """
 
     version: str
@@ -48,6 +50,7 @@ class Finetuning:
     notes: tuple[str, ...] = ()
     processes: int = 1
     sparsity: Sparsity | None = None
+    gates: tuple[Gate, ...] = ()
     schema: Literal["prunecli.finetune/1"] = "prunecli.finetune/1"
 
     def to_json(self) -> dict[str, Any]:
