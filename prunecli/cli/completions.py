@@ -56,6 +56,7 @@ _FILES = frozenset(
         "finetune",
         "sparsify",
         "eval",
+        "diff",
         "verify",
     }
 )
