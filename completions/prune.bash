@@ -10,6 +10,8 @@ _prune() {
         --arch) compopt -o nospace 2>/dev/null; COMPREPLY=($(compgen -W 'torchvision: timm: cifar: ultralytics: hf:' -- "$current")); return ;;
         --arch-arg) return ;;
         --input) return ;;
+        --device) COMPREPLY=($(compgen -W 'auto cpu cuda mps' -- "$current")); return ;;
+        --threads) return ;;
         --criterion) COMPREPLY=($(compgen -W 'activation bn-scale cp fisher fpgm grasp grasp-abs hrank lamp loss-magnitude loss-preservation magnitude-l1 magnitude-l2 obd-c obd-hessian random taylor thinet wanda' -- "$current")); return ;;
         --reduce) COMPREPLY=($(compgen -W 'sum mean max first' -- "$current")); return ;;
         --normalize) COMPREPLY=($(compgen -W 'none mean max sum standard gaussian lamp' -- "$current")); return ;;
@@ -23,9 +25,7 @@ _prune() {
         --only) return ;;
         --ignore) return ;;
         --report) compopt -o filenames 2>/dev/null; COMPREPLY=($(compgen -f -- "$current")); return ;;
-        --device) COMPREPLY=($(compgen -W 'auto cpu cuda mps' -- "$current")); return ;;
         --seed) return ;;
-        --threads) return ;;
         --init) COMPREPLY=($(compgen -W 'random' -- "$current")); return ;;
         --speedup) return ;;
         --flops) return ;;
@@ -81,12 +81,12 @@ _prune() {
     esac
     case $command in
         '') words='inspect explain score run finetune sparsify verify eval diff ls demo --version --show-completion -h --help' ;;
-        inspect) words='--groups --arch --arch-arg --input --unsafe-load --json -h --help' ;;
+        inspect) words='--groups --arch --arch-arg --input --unsafe-load --json --latency --device --threads -h --help' ;;
         explain) words='--arch --arch-arg --input --unsafe-load --json -q --quiet -h --help' ;;
         score) words='--criterion --reduce --normalize --loss --temperature --against --correlate --data --samples --transform --memory --only --ignore --arch --arch-arg --input --unsafe-load --report --force --json -q --quiet --device --seed --threads -h --help' ;;
-        run) words='--init --speedup --flops --params --ratio --criterion --scheme --protect --max-ratio --round-to --steps --reduce --normalize --loss --temperature --repair --data --samples --transform --memory --repair-seconds --preset --sparsify --sparsify-epochs --sparsify-arg --rounds --prune-when --finetune-epochs --finetune-arg --eval-data --heads --only --ignore --ratio-for --round-to-for --arch --arch-arg --input --unsafe-load -o --output --report --force --json -q --quiet --dry-run --plan --tolerance --max-params --max-macs --max-bytes --max-latency --min-accuracy --max-drop --min-agreement --resume --save-minutes --device --seed --threads -h --help' ;;
-        finetune) words='--data --eval-data --samples --transform --augment --epochs --batch-size --optimizer --lr --momentum --weight-decay --schedule --milestones --warmup --clip --ema --patience --recalibrate --loss --label-smoothing --against --distill --distill-temperature --arch --arch-arg --input --unsafe-load -o --output --report --force --json -q --quiet --max-params --max-macs --max-bytes --max-latency --min-accuracy --max-drop --min-agreement --resume --save-minutes --amp --channels-last --device --seed --threads -h --help' ;;
-        sparsify) words='--sparsify --sparsify-arg --speedup --flops --params --ratio --scheme --protect --only --ignore --data --eval-data --samples --transform --augment --epochs --batch-size --optimizer --lr --momentum --weight-decay --schedule --milestones --warmup --clip --ema --patience --recalibrate --loss --label-smoothing --against --distill --distill-temperature --arch --arch-arg --input --unsafe-load -o --output --report --force --json -q --quiet --max-params --max-macs --max-bytes --max-latency --min-accuracy --max-drop --min-agreement --resume --save-minutes --amp --channels-last --device --seed --threads -h --help' ;;
+        run) words='--init --speedup --flops --params --ratio --criterion --scheme --protect --max-ratio --round-to --steps --reduce --normalize --loss --temperature --repair --data --samples --transform --memory --repair-seconds --preset --sparsify --sparsify-epochs --sparsify-arg --rounds --prune-when --finetune-epochs --finetune-arg --eval-data --heads --only --ignore --ratio-for --round-to-for --arch --arch-arg --input --unsafe-load -o --output --report --force --json -q --quiet --dry-run --plan --tolerance --max-params --max-macs --max-bytes --max-latency --min-accuracy --max-drop --min-agreement --resume --save-minutes --latency --device --seed --threads -h --help' ;;
+        finetune) words='--data --eval-data --samples --transform --augment --epochs --batch-size --optimizer --lr --momentum --weight-decay --schedule --milestones --warmup --clip --ema --patience --recalibrate --loss --label-smoothing --against --distill --distill-temperature --arch --arch-arg --input --unsafe-load -o --output --report --force --json -q --quiet --max-params --max-macs --max-bytes --max-latency --min-accuracy --max-drop --min-agreement --resume --save-minutes --amp --channels-last --latency --device --seed --threads -h --help' ;;
+        sparsify) words='--sparsify --sparsify-arg --speedup --flops --params --ratio --scheme --protect --only --ignore --data --eval-data --samples --transform --augment --epochs --batch-size --optimizer --lr --momentum --weight-decay --schedule --milestones --warmup --clip --ema --patience --recalibrate --loss --label-smoothing --against --distill --distill-temperature --arch --arch-arg --input --unsafe-load -o --output --report --force --json -q --quiet --max-params --max-macs --max-bytes --max-latency --min-accuracy --max-drop --min-agreement --resume --save-minutes --amp --channels-last --latency --device --seed --threads -h --help' ;;
         verify) words='--against --arch --unsafe-load --json -q --quiet -h --help' ;;
         eval) words='--data --samples --batch-size --transform --against --arch --arch-arg --input --max-params --max-macs --max-bytes --max-latency --min-accuracy --max-drop --min-agreement --device --seed --json -q --quiet -h --help' ;;
         diff) words='--data --samples --batch-size --transform --arch --arch-arg --input --unsafe-load --report --force --json -q --quiet --max-params --max-macs --max-bytes --max-latency --min-accuracy --max-drop --min-agreement --device --seed -h --help' ;;

@@ -24,6 +24,7 @@ from prunecli.data.specs import shown
 from prunecli.errors import UsageError, require_range, unknown_name
 from prunecli.gates import Gates
 from prunecli.gating import opened, require_labels
+from prunecli.latency import STAGE, Measured, measured
 from prunecli.measuring import counted, totals, traced, unknown_operator_notes
 from prunecli.opening import Naming, open_given
 from prunecli.plan import Plan
@@ -95,6 +96,7 @@ def prune(
     save_seconds: float = SAVE_SECONDS,
     metrics: str | Path | None = None,
     on_epoch: OnEpoch | None = None,
+    latency: bool = False,
     progress: Callable[[str], None] | None = None,
     unsafe_load: bool = False,
     gates: Mapping[str, float] | Gates | None = None,
@@ -119,11 +121,12 @@ def prune(
     ``finetune_epochs`` trains what was cut and repaired on all of ``data``, learning from the dense network
     too; ``finetune_args`` are other settings of :func:`prunecli.finetune` (``lr``, ``distill``, ...) and
     ``samples``, and ``eval_data``, ``state``, ``resume``, ``save_seconds`` and ``metrics`` are as there.
-    ``on_epoch`` is called with every epoch, the name of its stage and how many epochs that has.
+    ``on_epoch`` is called with every epoch, the name of its stage and how many epochs that has. ``latency``
+    times the dense and the pruned network in turns.
 
     ``gates`` are limits by name, as :class:`prunecli.gates.Gates` has them (``{"max_params": 5e6,
     "min_accuracy": 0.9}``): the report says which hold, and :meth:`Result.save` refuses where one does not.
-    Those on sizes are judged right after the cut; then nothing is repaired or trained in vain.
+    Those on sizes and latency are judged right after the cut; then nothing is repaired or trained in vain.
 
     Raises ``UsageError``, ``InputError``, ``ImpossibleError`` where the target is out of reach, a proof
     fails or training diverges, and ``OutputError`` where the state cannot be written. Processes that
@@ -217,7 +220,8 @@ def prune(
             trace = traced_for(singled) if plan is None else lambda dense: traced(dense, freed_by(plan))
             run = Pruning(
                 dense, trace, select, asked, otherwise, tolerance, options, clock, target_device, mend,
-                None if course is None else program, limits_kept, judged,
+                None if course is None else program, latency and team.leads,
+                limits_kept if team.leads else limits_kept.without_latency, judged,
             )  # fmt: skip
             return replace(run.result(), _writes=team.leads)
 
@@ -286,12 +290,17 @@ def inspect(
     arch: str | None = None,
     arch_args: Mapping[str, Scalar] | None = None,
     inputs: Sequence[str] = (),
+    latency: bool = False,
+    device: str = "auto",
+    threads: int | None = None,
     unsafe_load: bool = False,
+    progress: Callable[[str], None] | None = None,
 ) -> Inspection:
-    """Layers, coupled groups and totals of a checkpoint or a module. Raises ``UsageError`` and
-    ``InputError``.
+    """Layers, coupled groups and totals of a checkpoint or a module; with ``latency`` how long it takes, on
+    ``device`` with so many ``threads``. Raises ``UsageError`` and ``InputError``.
     """
-    clock = Clock()
+    where = choose_device(device)
+    clock = Clock(progress)
     with clock.stage("read"):
         dense = open_dense(model_or_path, example_inputs, arch, arch_args, inputs, unsafe_load)
     with evaluating(dense.module):
@@ -299,6 +308,11 @@ def inspect(
             space = traced(dense)
         with clock.stage("count"):
             count = counted(dense, dense.module, space)
+        layers = layer_rows(dense.module, None, count.by_module, count.by_module)
+        timed = Measured(None)
+        if latency:
+            with clock.stage(STAGE), limited(threads):
+                timed = measured(dense.module, None, dense.specs, layers, device=where)
         return Inspection(
             version=__version__,
             checkpoint=dense.source,
@@ -307,9 +321,10 @@ def inspect(
             totals=totals(dense.module, count),
             counter=count.counter,
             unsupported=count.unsupported,
-            layers=layer_rows(dense.module, None, count.by_module, count.by_module),
+            layers=layers,
             groups=group_rows(space, None),
             pinned=pinned_rows(space),
             timings=clock.seconds,
-            notes=unknown_operator_notes(space),
+            notes=(*unknown_operator_notes(space), *timed.notes),
+            latency=timed.latency,
         )

@@ -16,7 +16,8 @@ from prunecli.data import Samples, open_data
 from prunecli.data.specs import shown
 from prunecli.errors import InputError, UsageError, require_range
 from prunecli.gates import Figures, Gates
-from prunecli.gating import require_labels
+from prunecli.gating import median, require_labels
+from prunecli.latency import STAGE, measured
 from prunecli.measuring import sizes
 from prunecli.opening import Naming, Subject, open_against, open_any
 from prunecli.quality import measure
@@ -85,7 +86,7 @@ def diff(
         first, second = _seen(one, opened[0], alone), _seen(other, opened[1], alone)
     with clock.stage("compare"):
         found = _compared(first, second)
-    notes = [*first.told, *second.told, *found.notes]
+    notes = [*first.told, *second.told]
     if data is not None:
         with clock.stage("data"):
             specs = next(seen.subject.network.specs for seen in (second, first) if seen.subject is not None)
@@ -98,10 +99,12 @@ def diff(
         found = replace(found, data=DataFacts(shown(read.origin), len(read), read.labelled))
         found = replace(found, a=_with(found.a, measured.get(_ONE)), b=_with(found.b, measured.get(_OTHER)))
         notes += read.notes
+    if limits.max_latency is not None and second.subject is not None:
+        with clock.stage(STAGE):
+            found = _timed(found, first, second.subject, where)
     figures = Figures.of(found.b.totals, found.b.quality, found.a.quality, found.b.latency)
-    return replace(
-        found, gates=limits.judged(figures), timings=dict(clock.seconds), notes=tuple(dict.fromkeys(notes))
-    )
+    told = tuple(dict.fromkeys((*notes, *found.notes)))
+    return replace(found, gates=limits.judged(figures), timings=dict(clock.seconds), notes=told)
 
 
 def require_measurable(gates: Gates, a: Path, b: Path, data: object) -> None:
@@ -213,6 +216,19 @@ def _options(a: Report | Inspection | None, b: Report | Inspection | None) -> tu
     names = dict.fromkeys((*a.options, *b.options))
     pairs = ((name, a.options.get(name), b.options.get(name)) for name in names)
     return tuple(OptionDifference(name, one, other) for name, one, other in pairs if one != other)
+
+
+def _timed(found: Difference, first: _Seen, second: Subject, device: torch.device) -> Difference:
+    """In turns with the first network where it is the same one in other widths, else alone."""
+    network = second.network
+    if first.subject is None or found.relation == "different":
+        alone = measured(network.module, None, network.specs, (), device=device)
+        b = replace(found.b, latency=median(alone.latency))
+        return replace(found, b=b, notes=(*found.notes, *alone.notes))
+    both = measured(first.subject.network.module, network.module, network.specs, (), device=device)
+    before = None if both.latency is None else both.latency.before.median
+    a, b = replace(found.a, latency=before), replace(found.b, latency=median(both.latency))
+    return replace(found, a=a, b=b, notes=(*found.notes, *both.notes))
 
 
 def _with(side: Side, quality: Quality | None) -> Side:

@@ -17,6 +17,7 @@ from prunecli.data.specs import shown
 from prunecli.errors import UsageError, require_range
 from prunecli.gates import Gates
 from prunecli.gating import of_evaluation, require_labels
+from prunecli.latency import STAGE
 from prunecli.measuring import sizes
 from prunecli.opening import Naming, Subject, open_against, open_any
 from prunecli.quality import measure
@@ -81,11 +82,18 @@ def evaluate(
             size = sizes(subject.network)[0]
     with clock.stage("evaluate"):
         networks = {THIS: subject.on(where)} | ({} if other is None else {DENSE: other.on(where)})
-        measured = measure(
+        qualities = measure(
             networks, found, against=networks.get(DENSE), batch_size=batch_size, progress=progress
         )
-    told = replace(_told(subject, other, found, measured, clock.seconds), totals=size)
-    return replace(told, gates=of_evaluation(limits, told))
+    timed = None
+    if limits.max_latency is not None:
+        network = subject.network
+        with clock.stage(STAGE):
+            timed = measured(network.module, None, network.specs, (), device=where)
+    told = replace(_told(subject, other, found, qualities, clock.seconds), totals=size)
+    if timed is not None:
+        told = replace(told, notes=(*told.notes, *timed.notes))
+    return replace(told, gates=of_evaluation(limits, told, None if timed is None else timed.latency))
 
 
 def _told(

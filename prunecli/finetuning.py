@@ -19,12 +19,14 @@ from prunecli.clock import Clock
 from prunecli.configuring import fitted
 from prunecli.data import Samples
 from prunecli.gates import Figures, Gates, require_passed
-from prunecli.gating import of_training, require_labels
+from prunecli.gating import median, of_training, require_labels
+from prunecli.latency import STAGE, Measured, measured, with_trained_latency
 from prunecli.measuring import sizes
 from prunecli.opening import Naming, Subject, open_against
 from prunecli.report.figures import Quality
 from prunecli.report.gated import passed
 from prunecli.report.model import Output
+from prunecli.report.rows import layer_rows
 from prunecli.report.trained import EpochRow, Finetuning
 from prunecli.saving import Saving, stored
 from prunecli.subjects import require_prunable
@@ -98,6 +100,7 @@ def finetune(
     resume: bool = False,
     save_seconds: float = SAVE_SECONDS,
     metrics: str | Path | None = None,
+    latency: bool = False,
     progress: Callable[[str], None] | None = None,
     on_epoch: Callable[[EpochRow], None] | None = None,
     unsafe_load: bool = False,
@@ -111,10 +114,10 @@ def finetune(
     ``samples`` of the data, chosen by the seed; None takes all. Figures are taken on ``eval_data``, or on the
     test part of data that comes divided. ``against`` is the dense network to learn from (distillation).
     ``state`` is the file that holds the run after every epoch and every ``save_seconds``; with ``resume`` it
-    goes on from there. ``metrics`` gets one line of JSON per epoch. ``gates`` are limits as for
-    :func:`prunecli.prune`; where one on sizes does not hold, nothing is trained. Raises ``UsageError``,
-    ``InputError``, ``ImpossibleError`` where training diverges, and ``OutputError`` where the state cannot be
-    written.
+    goes on from there. ``metrics`` gets one line of JSON per epoch. ``latency`` times what was trained, in
+    turns with ``against`` where there is that. ``gates`` are limits as for :func:`prunecli.prune`; where one
+    on sizes or latency does not hold, nothing is trained. Raises ``UsageError``, ``InputError``,
+    ``ImpossibleError`` where training diverges, and ``OutputError`` where the state cannot be written.
 
     Processes that torchrun started train together, ``batch_size`` samples each; the first of them writes and
     tells. ``ToldElsewhereError`` is raised in those that end because another did.
@@ -133,7 +136,9 @@ def finetune(
         with clock.stage("data"):
             found = TrainingData.opened(data, eval_data, trainee.specs, samples, transform, chosen.seed)
             require_labels(limits, found.judged)
-        run = Run(trainee, teacher, Stage(found, chosen, where, clock, on_epoch, team), limits)
+        stage = Stage(found, chosen, where, clock, on_epoch, team)
+        held = limits if team.leads else limits.without_latency
+        run = Run(trainee, teacher, stage, held, latency=latency)
         return run.finetuned(kept.keeping(run.identity(transform)))
 
 
@@ -145,6 +150,7 @@ class Run:
     teacher: Subject | None
     stage: Stage
     gates: Gates = field(default_factory=Gates)
+    latency: bool = False
 
     def identity(self, transform: str | None) -> dict[str, Any]:
         """All that must be the same for the same weights to come out, but for the machine."""
@@ -156,9 +162,10 @@ class Run:
         }
 
     def finetuned(self, keeping: Keeping | None) -> Finetuned:
-        stage, size = self.stage, self._sizes()
-        if not passed(self.gates.of_sizes.judged(size)):
-            return self._untrained(size)
+        stage = self.stage
+        size, timed = self._early()
+        if not stage.team.told(passed(self.gates.before_training.judged(size))):
+            return self._untrained(size, timed)
         network = self.trainee.working(stage.device, stage.settings.channels_last)
         network = stage.team.synchronised(network, stage.device)
         teacher = None
@@ -174,33 +181,57 @@ class Run:
         tensors = stored(model, self.trainee.dense)
         recipe = recipe_after(self.trainee, tensors, stage.options(name), name)
         report = replace(self._report(found, recipe), before=before, after=after, dense=dense)
+        report = self._timed(report, model, timed)
         report = replace(report, gates=of_training(self.gates, report, size))
         place = None if keeping is None else keeping.path
         return Finetuned(model, report, self.trainee, recipe, place, stage.team.leads)
 
-    def _sizes(self) -> Figures:
-        """Training changes no size, so that they are known before it; nothing where no gate asks."""
-        if not self.gates.asks_sizes:
-            return Figures()
-        with self.stage.clock.stage("count"):
-            return Figures.of(sizes(self.trainee.dense)[0])
+    def _early(self) -> tuple[Figures, Measured | None]:
+        """What training does not change, so that it is known before; nothing where no gate asks."""
+        figures, timed, dense = Figures(), None, self.trainee.dense
+        if self.gates.asks_sizes:
+            with self.stage.clock.stage("count"):
+                figures = Figures.of(sizes(dense)[0])
+        if self.gates.max_latency is not None and passed(self.gates.of_sizes.judged(figures)):
+            first, second = self._beside(dense.module)
+            with self.stage.clock.stage(STAGE):
+                timed = measured(
+                    first, second, dense.specs, layer_rows(first, second, {}, {}), device=self.stage.device
+                )
+            figures = replace(figures, latency=median(timed.latency))
+        return figures, timed
 
-    def _untrained(self, size: Figures) -> Finetuned:
+    def _beside(self, network: nn.Module) -> tuple[nn.Module, nn.Module | None]:
+        """Timed in turns with the dense network where there is one, else by itself."""
+        return (network, None) if self.teacher is None else (self.teacher.network.module, network)
+
+    def _untrained(self, size: Figures, timed: Measured | None) -> Finetuned:
         """What could not be written anyway."""
-        before = self.trainee.subject.recipe
-        recipe = recipe_after(self.trainee, stored(self.trainee.module, self.trainee.dense), {})
-        report = self._report(Trained(self.trainee.module, (), None, ()), recipe)
+        model, before = self.trainee.module, self.trainee.subject.recipe
+        recipe = recipe_after(self.trainee, stored(model, self.trainee.dense), {})
+        report = self._timed(self._report(Trained(model, (), None, ()), recipe), model, timed)
         report = replace(
             report, changed_by=() if before is None else before.changed_by,
             gates=of_training(self.gates, report, size),
         )  # fmt: skip
-        return Finetuned(self.trainee.module, report, self.trainee, recipe, None, self.stage.team.leads)
+        return Finetuned(model, report, self.trainee, recipe, None, self.stage.team.leads)
 
     def _after(self, network: nn.Module, teacher: nn.Module | None) -> Quality | None:
         """Compared with the dense network only where a gate asks, since that runs both."""
         if self.gates.min_agreement is None or teacher is None:
             return self.stage.figures(network)
         return self.stage.compared({"": network}, teacher).get("")
+
+    def _timed(self, report: Finetuning, model: nn.Module, timed: Measured | None) -> Finetuning:
+        """With the latency, taken by the process that writes; as the gate took it, where one did."""
+        stage = self.stage
+        if timed is not None:
+            return replace(report, latency=timed.latency, notes=(*report.notes, *timed.notes))
+        if not self.latency or not stage.team.leads:
+            return report
+        dense = None if self.teacher is None else self.teacher.network.module
+        specs = self.trainee.dense.specs
+        return with_trained_latency(report, dense, model, specs, stage.device, stage.clock)
 
     def _report(self, found: Trained, recipe: Recipe) -> Finetuning:
         stage, dense = self.stage, self.trainee.dense

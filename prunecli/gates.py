@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
-from dataclasses import dataclass, fields
+from dataclasses import dataclass, fields, replace
 from math import inf, isfinite
 from typing import Any
 
@@ -123,6 +123,15 @@ class Gates:
     def of_sizes(self) -> Gates:
         """Those that are decided once it is known what is cut."""
         return Gates(self.max_params, self.max_macs, self.max_bytes)
+
+    @property
+    def before_training(self) -> Gates:
+        """Those that do not depend on the weights."""
+        return replace(self.of_sizes, max_latency=self.max_latency)
+
+    @property
+    def without_latency(self) -> Gates:
+        return replace(self, max_latency=None)
 
     def require_data(self, data: object, eval_data: object = None, *, trains: bool = False) -> None:
         """Raise ``UsageError`` for a limit of quality without data to take it on (as ``--data`` takes it),

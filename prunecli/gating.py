@@ -11,6 +11,7 @@ from prunecli.gates import Figures, Gates
 from prunecli.report.gated import Gate
 from prunecli.report.measured import Evaluation
 from prunecli.report.model import Report
+from prunecli.report.timed import Latency
 from prunecli.report.trained import Finetuning
 from prunecli.subjects import Dense
 
@@ -36,8 +37,13 @@ def of_run(gates: Gates, report: Report) -> tuple[Gate, ...]:
     """The network that would be written is the last whose quality was taken."""
     last = list(report.quality)[-1:]
     quality = report.quality[last[0]] if last and last[0] != "dense" else None
-    timed = None if report.latency is None or report.latency.after is None else report.latency.after.median
-    return gates.judged(Figures.of(report.after, quality, report.quality.get("dense"), timed))
+    dense = report.quality.get("dense")
+    return gates.judged(Figures.of(report.after, quality, dense, median(report.latency)))
+
+
+def median(latency: Latency | None) -> float | None:
+    """Of the network that gates are about: the pruned one where there are two."""
+    return None if latency is None else (latency.after or latency.before).median
 
 
 def of_training(gates: Gates, found: Finetuning, sizes: Figures) -> tuple[Gate, ...]:
@@ -48,5 +54,5 @@ def of_training(gates: Gates, found: Finetuning, sizes: Figures) -> tuple[Gate, 
     )
 
 
-def of_evaluation(gates: Gates, found: Evaluation) -> tuple[Gate, ...]:
-    return gates.judged(Figures.of(found.totals, found.quality, found.dense))
+def of_evaluation(gates: Gates, found: Evaluation, latency: Latency | None) -> tuple[Gate, ...]:
+    return gates.judged(Figures.of(found.totals, found.quality, found.dense, median(latency)))

@@ -25,7 +25,8 @@ from prunecli.coupling.space import Group
 from prunecli.data import Samples
 from prunecli.errors import ImpossibleError, InputError
 from prunecli.gates import Figures, Gates, require_passed
-from prunecli.gating import of_run
+from prunecli.gating import median, of_run
+from prunecli.latency import STAGE, Measured, measured, with_latency
 from prunecli.measuring import counted, totals, traced, unknown_operator_notes
 from prunecli.plan import Plan
 from prunecli.proofs import Subject, patches_for, pruned
@@ -164,6 +165,7 @@ class Pruning:
     device: torch.device
     repair: Mend | None = None
     program: Callable[[Space], Program] | None = None
+    latency: bool = False
     gates: Gates = field(default_factory=Gates)
     judged: Samples | None = None
 
@@ -195,8 +197,7 @@ class Pruning:
         as_cut = pruned(dense.module, space, after, choice.plan.keep)
         with self.clock.stage("count"):
             after_count = counted(dense, as_cut, choice.space)
-        sizes = Figures.of(totals(as_cut, after_count))
-        goes_on = passed(self.gates.of_sizes.judged(sizes))
+        goes_on, timed = self._early(as_cut, before, after_count, program)
         model, mended = self._mend(as_cut, space, choice, program) if goes_on else (as_cut, None)
         recipe = self._recipe(model, choice, space, mended, program)
         quality = {} if mended is None else mended.quality
@@ -215,10 +216,34 @@ class Pruning:
         if program is not None:
             notes = tuple(dict.fromkeys((*report.notes, *program.notes)))
             report = replace(report, training=tuple(program.stages), notes=notes)
+        if timed is not None:
+            report = replace(report, latency=timed.latency, notes=(*report.notes, *timed.notes))
+        elif self.latency:
+            report = with_latency(report, dense.module, model, dense.specs, self.device, self.clock)
         report = replace(report, gates=of_run(self.gates, report))
         whole = choice.space.resized(space.sizes)
         states = () if program is None else program.files
         return Result(model, report, choice.plan, whole, dense, recipe, written, states)
+
+    def _early(
+        self, as_cut: nn.Module, before: Count, after: Count, program: Program | None
+    ) -> tuple[bool, Measured | None]:
+        """Whether the gates hold that depend on no weights, and the latency where one of them asks; so say
+        all processes.
+        """
+        dense, timed = self.dense, None
+        figures = Figures.of(totals(as_cut, after))
+        goes_on = passed(self.gates.of_sizes.judged(figures))
+        if goes_on and self.gates.max_latency is not None:
+            rows = layer_rows(dense.module, as_cut, before.by_module, after.by_module)
+            with self.clock.stage(STAGE):
+                timed = measured(
+                    dense.module, as_cut, dense.specs, rows, device=self.device,
+                    macs=(before.total, after.total), round_to=self.options.get("round_to", 1),
+                )  # fmt: skip
+            figures = replace(figures, latency=median(timed.latency))
+            goes_on = passed(self.gates.before_training.judged(figures))
+        return (goes_on if program is None else program.team.told(goes_on)), timed
 
     def _mend(
         self, model: nn.Module, space: Space, choice: Choice, program: Program | None

@@ -80,6 +80,7 @@ def sparsify(
     resume: bool = False,
     save_seconds: float = SAVE_SECONDS,
     metrics: str | Path | None = None,
+    latency: bool = False,
     progress: Callable[[str], None] | None = None,
     on_epoch: Callable[[EpochRow], None] | None = None,
     unsafe_load: bool = False,
@@ -117,7 +118,9 @@ def sparsify(
             require_labels(limits, found.judged)
         picking = Picking(space, asked, target, scheme, Limits(protect), chosen.seed, where)
         part = UnitSparsifier(shrinking, picking, chosen.decay)
-        run = Run(trainee, teacher, Stage(found, chosen, where, clock, on_epoch, team, part), limits)
+        stage = Stage(found, chosen, where, clock, on_epoch, team, part)
+        held = limits if team.leads else limits.without_latency
+        run = Run(trainee, teacher, stage, held, latency=latency)
         trained = run.finetuned(kept.keeping(run.identity(transform)))
     return Sparsified(trained.model, trained.report, part.plan, trained)
 

@@ -49,6 +49,7 @@ from prunecli.cli.options import (
     Ignore,
     Input,
     Json,
+    Latency,
     Loss,
     MaybeCheckpoint,
     Memory,
@@ -219,6 +220,7 @@ def run(
     min_agreement: MinAgreement = None,
     resume: Resume = False,
     save_minutes: SaveMinutes = 10.0,
+    latency: Latency = True,
     device: Device = "auto",
     seed: Seed = 0,
     threads: Threads = None,
@@ -246,6 +248,7 @@ def run(
             printing=settings.Printing(as_json=json, quiet=quiet, force=force, dry_run=dry_run),
             course=Course(trainings, init, eval_data, resume, save_minutes),
             gates=gates(ctx.params),
+            latency=latency,
         )
         request.check(launched().leads)
     _execute(request)
@@ -341,6 +344,7 @@ def _prune(
         seed=limits.seed,
         threads=limits.threads,
         plan=plan,
+        latency=request.latency and not request.printing.dry_run,
         progress=progress,
         **held.for_api,
     )

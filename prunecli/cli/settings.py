@@ -202,6 +202,7 @@ class Request:
     printing: Printing
     course: Course = field(default_factory=Course)
     gates: Gates = field(default_factory=Gates)
+    latency: bool = True
 
     def check(self, writes: bool = True) -> None:
         """Raise a ``PruneError`` for the first thing wrong: the command line first, the files after; those

@@ -228,7 +228,7 @@ def asked(
         against=against,
         network=options.network(*(typed[name] for name in ("arch", "arch_arg", "input", "unsafe_load"))),
         running={
-            **{name: typed[name] for name in ("device", "threads", "resume")},
+            **{name: typed[name] for name in ("device", "threads", "resume", "latency")},
             "save_seconds": 60 * typed["save_minutes"],
         },
         printing=Printing(*(typed[name] for name in ("json", "quiet", "force"))),
