@@ -17,7 +17,7 @@ from prunecli.data.specs import shown
 from prunecli.errors import UsageError, require_range
 from prunecli.gates import Gates
 from prunecli.gating import of_evaluation, require_labels
-from prunecli.latency import STAGE
+from prunecli.latency import STAGE, measured
 from prunecli.measuring import sizes
 from prunecli.opening import Naming, Subject, open_against, open_any
 from prunecli.quality import measure

@@ -156,6 +156,26 @@ def test_what_was_trained_stays_and_another_limit_takes_it(
     assert prunecli.evaluate("s.safetensors", data="digits").quality.top1 == top1
 
 
+def test_latency_is_judged_on_the_cut(capsys: pytest.CaptureFixture[str], epochs: list[int]) -> None:
+    ran = run(capsys, *TRAINED, "--max-latency", "0.000001ms", "--min-agreement", "0")
+    assert (ran.code, epochs) == (4, [])
+    found = report()
+    assert found["gates"][0]["found"] == found["latency"]["after"]["median"] > 0
+    assert found["repair"] is None and not Path("s.safetensors").exists()
+    ran = run(capsys, "--no-latency", "--max-latency", "1e5", "--force")
+    assert ran.code == 0, ran.err
+    assert report()["gates"][0]["found"] == report()["latency"]["after"]["median"]
+    for typed in (
+        ("eval", "s.safetensors", "--data", "digits"), ("diff", "s.safetensors", "s.safetensors"),
+        ("finetune", "s.safetensors", "--data", "digits", "--epochs", "1"),
+    ):  # fmt: skip
+        ran = run_here(capsys, *typed, "--max-latency", "0.000001")
+        assert (ran.code, epochs) == (4, [])
+        assert ran.err.splitlines()[-2].startswith("error: --max-latency 1e-06 ms is not met: it is ")
+    found = report("s.finetuned.json")
+    assert found["gates"][0]["found"] == found["latency"]["before"]["median"]
+
+
 def test_without_training_or_repair_accuracy_is_that_of_the_cut(capsys: pytest.CaptureFixture[str]) -> None:
     ran = run(capsys, "--repair", "none", "--min-accuracy", "1%", "--min-agreement", "100%")
     found = report()
