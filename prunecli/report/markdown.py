@@ -11,11 +11,14 @@ from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 
-from prunecli.report import mended
+from prunecli.report import beside, mended
+from prunecli.report.differences import Difference
 from prunecli.report.epochs import EpochRow, TrainedStage
 from prunecli.report.evaluated import figures
 from prunecli.report.figures import Quality
 from prunecli.report.finetuned import settings, sparsity
+from prunecli.report.gated import Gate
+from prunecli.report.gated import rows as gate_rows
 from prunecli.report.model import LayerRow, Output, Proof, Report, Source
 from prunecli.report.terminal import target_line
 from prunecli.report.text import gist, one_line, plural, seconds, shape, times
@@ -56,6 +59,7 @@ def result(report: Report) -> str:
         *_title(source, report.output, report.network.spec),
         _table(("", "before", "after", "smaller"), _totals(report)),
         _table(("", ""), ((name, escaped(value)) for name, value in _facts(report))),
+        *_gated(report.gates),
         *_quality(report.quality),
         *map(_stage, report.training),
         *_notes((*report.network.notes, *report.notes)),
@@ -80,11 +84,38 @@ def finetuning(found: Finetuning) -> str:
     parts = [
         *_title(source, found.output, found.network.spec),
         _table(("", ""), ((name, escaped(value)) for name, value in facts)),
+        *_gated(found.gates),
         *_quality({name: each for name, each in named.items() if each is not None}),
         *_notes((*found.network.notes, *found.notes)),
         _again(found.command, found.version, found.checkpoint, found.output),
     ]
     return _joined(parts, [Folded("epochs", _EPOCHS, [_epoch(row) for row in found.epochs])])
+
+
+def difference(found: Difference) -> str:
+    """Two networks side by side: headline figures first, lists folded away."""
+    names = (escaped(found.a.name), escaped(found.b.name))
+    facts = beside.facts(found)
+    parts = [
+        f"## {names[0]} and {names[1]}",
+        escaped(found.verdict),
+        _table(("", *names, "smaller", "change"), map(_escaped, beside.sizes(found, exact=True))),
+        *([_table(("", ""), map(_escaped, facts))] if facts else []),
+        *_quality(beside.columns(found)),
+        *_gated(found.gates),
+        *_notes(found.notes),
+    ]
+    layers = [_escaped(beside.layer(row, "{:,}".format)) for row in found.layers if row.differs]
+    lists = [
+        Folded("settings that differ", beside.OPTIONS, [_escaped(beside.option(r)) for r in found.options]),
+        Folded("groups", beside.GROUPS, [_escaped(beside.group(row)) for row in found.groups]),
+        Folded("layers that differ", beside.LAYERS, layers),
+    ]
+    return _joined(parts, lists)
+
+
+def _escaped(row: Row) -> Row:
+    return tuple(map(escaped, row))
 
 
 def escaped(value: object) -> str:
@@ -121,6 +152,13 @@ def _quality(columns: Mapping[str, Quality]) -> list[str]:
     if not columns:
         return []
     return [_table(("quality", *map(escaped, columns)), figures(columns))]
+
+
+def _gated(gates: Sequence[Gate]) -> list[str]:
+    """A row per gate; nothing where none was set."""
+    if not gates:
+        return []
+    return [_table(("gate", "limit", "found", ""), ([*map(escaped, row)] for row in gate_rows(gates)))]
 
 
 def _stage(stage: TrainedStage) -> str:

@@ -7,6 +7,7 @@ import io
 from collections.abc import Iterable, Sequence
 from dataclasses import fields
 
+from prunecli.report.differences import Difference, LayerDifference
 from prunecli.report.figures import Quality
 from prunecli.report.model import LayerRow, Report
 from prunecli.report.text import one_line
@@ -17,6 +18,12 @@ def layers(report: Report) -> str:
     """The fields of ``LayerRow``; shapes as ``64x3x7x7``."""
     names = [item.name for item in fields(LayerRow)]
     return _csv(names, ([_cell(getattr(row, name)) for name in names] for row in report.layers))
+
+
+def differences(found: Difference) -> str:
+    """The fields of ``LayerDifference``; empty where one side does not have the layer."""
+    names = [item.name for item in fields(LayerDifference)]
+    return _csv(names, ([_cell(getattr(row, name)) for name in names] for row in found.layers))
 
 
 def epochs(found: Finetuning) -> str:

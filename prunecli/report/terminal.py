@@ -19,6 +19,7 @@ from prunecli.report.model import GroupRow, Inspection, Proof, Report, Totals, V
 from prunecli.report.tables import grid, heading, pairs, safe
 from prunecli.report.text import count, gist, milliseconds, one_line, plural, seconds, shape, size, times
 from prunecli.report.timed import Latency
+from prunecli.report.verdicts import verdicts
 
 # Longer lists are cut in the terminal; the JSON report is always complete.
 MOST_ROWS = 40
@@ -35,6 +36,7 @@ def result(report: Report) -> tuple[RenderableType, ...]:
         _totals(report),
         Text(),
         _facts(report),
+        *verdicts(report.gates),
         *((Text(), quality(report.quality)) if report.quality else ()),
         *(part for stage in report.training for part in (Text(), epochs(stage.epochs, stage.name))),
         *_removed(report.groups),
@@ -52,6 +54,7 @@ def planned(report: Report) -> tuple[RenderableType, ...]:
         _totals(report),
         Text(),
         _facts(report),
+        *verdicts(report.gates),
         *_removed(report.groups, most=None),
         *_left(report.groups),
     )
