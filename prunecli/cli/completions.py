@@ -83,6 +83,11 @@ class Subcommand:
     options: tuple[Option, ...]
 
 
+def values_of(option: str) -> tuple[str, ...]:
+    """The names that ``option`` takes, where they are whole and known without torch."""
+    return tuple(value for value in _VALUES.get(option, ()) if not value.endswith(":"))
+
+
 def script(command: Any, shell: str) -> str:
     """The completion script of ``command`` (a Typer group) for ``shell``, one of ``names.SHELLS``."""
     own = (Option(o.spellings, bool(o.value), _first_sentence(o.help)) for o in early.OPTIONS)

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import sys
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass, field, fields, replace
@@ -11,7 +10,7 @@ from typing import TYPE_CHECKING, Annotated, Any, Protocol, TypeAlias, TypeVar
 
 import typer
 
-from prunecli.cli import names, options, output
+from prunecli.cli import jobs, names, options, output
 from prunecli.cli.kept import Kept
 from prunecli.cli.options import DATA, RUNNING, Network
 from prunecli.cli.settings import Files, Printing
@@ -286,7 +285,7 @@ def _trained(request: Request, train: Callable[..., T], quiet: bool) -> tuple[T,
             **request.settings,
         )  # fmt: skip
         done = result.save(files.output, force=request.printing.force)
-    return result, replace(done, command=("prune", *sys.argv[1:]))
+    return result, replace(done, command=jobs.command_line())
 
 
 def _show(done: Finetuning, place: Path, printing: Printing) -> None:
