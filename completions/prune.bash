@@ -10,6 +10,8 @@ _prune() {
         --arch) compopt -o nospace 2>/dev/null; COMPREPLY=($(compgen -W 'torchvision: timm: cifar: ultralytics: hf:' -- "$current")); return ;;
         --arch-arg) return ;;
         --input) return ;;
+        --config) return ;;
+        --job) return ;;
         --criterion) COMPREPLY=($(compgen -W 'activation bn-scale cp fisher fpgm grasp grasp-abs hrank lamp loss-magnitude loss-preservation magnitude-l1 magnitude-l2 obd-c obd-hessian random taylor thinet wanda' -- "$current")); return ;;
         --reduce) COMPREPLY=($(compgen -W 'sum mean max first' -- "$current")); return ;;
         --normalize) COMPREPLY=($(compgen -W 'none mean max sum standard gaussian lamp' -- "$current")); return ;;
@@ -74,14 +76,14 @@ _prune() {
     esac
     case $command in
         '') words='inspect explain score run finetune sparsify verify eval ls demo --version --show-completion -h --help' ;;
-        inspect) words='--groups --arch --arch-arg --input --unsafe-load --json -h --help' ;;
+        inspect) words='--groups --arch --arch-arg --input --unsafe-load --json --config --job -h --help' ;;
         explain) words='--arch --arch-arg --input --unsafe-load --json -q --quiet -h --help' ;;
-        score) words='--criterion --reduce --normalize --loss --temperature --against --correlate --data --samples --transform --memory --only --ignore --arch --arch-arg --input --unsafe-load --report --force --json -q --quiet --device --seed --threads -h --help' ;;
-        run) words='--init --speedup --flops --params --ratio --criterion --scheme --protect --max-ratio --round-to --steps --reduce --normalize --loss --temperature --repair --data --samples --transform --memory --repair-seconds --preset --sparsify --sparsify-epochs --sparsify-arg --rounds --prune-when --finetune-epochs --finetune-arg --eval-data --heads --only --ignore --ratio-for --round-to-for --arch --arch-arg --input --unsafe-load -o --output --report --force --json -q --quiet --dry-run --plan --tolerance --resume --save-minutes --device --seed --threads -h --help' ;;
-        finetune) words='--data --eval-data --samples --transform --augment --epochs --batch-size --optimizer --lr --momentum --weight-decay --schedule --milestones --warmup --clip --ema --patience --recalibrate --loss --label-smoothing --against --distill --distill-temperature --arch --arch-arg --input --unsafe-load -o --output --report --force --json -q --quiet --resume --save-minutes --amp --channels-last --device --seed --threads -h --help' ;;
-        sparsify) words='--sparsify --sparsify-arg --speedup --flops --params --ratio --scheme --protect --only --ignore --data --eval-data --samples --transform --augment --epochs --batch-size --optimizer --lr --momentum --weight-decay --schedule --milestones --warmup --clip --ema --patience --recalibrate --loss --label-smoothing --against --distill --distill-temperature --arch --arch-arg --input --unsafe-load -o --output --report --force --json -q --quiet --resume --save-minutes --amp --channels-last --device --seed --threads -h --help' ;;
+        score) words='--criterion --reduce --normalize --loss --temperature --against --correlate --data --samples --transform --memory --only --ignore --arch --arch-arg --input --unsafe-load --report --force --json -q --quiet --device --seed --threads --config --job -h --help' ;;
+        run) words='--init --speedup --flops --params --ratio --criterion --scheme --protect --max-ratio --round-to --steps --reduce --normalize --loss --temperature --repair --data --samples --transform --memory --repair-seconds --preset --sparsify --sparsify-epochs --sparsify-arg --rounds --prune-when --finetune-epochs --finetune-arg --eval-data --heads --only --ignore --ratio-for --round-to-for --arch --arch-arg --input --unsafe-load -o --output --report --force --json -q --quiet --dry-run --plan --tolerance --resume --save-minutes --device --seed --threads --config --job -h --help' ;;
+        finetune) words='--data --eval-data --samples --transform --augment --epochs --batch-size --optimizer --lr --momentum --weight-decay --schedule --milestones --warmup --clip --ema --patience --recalibrate --loss --label-smoothing --against --distill --distill-temperature --arch --arch-arg --input --unsafe-load -o --output --report --force --json -q --quiet --resume --save-minutes --amp --channels-last --device --seed --threads --config --job -h --help' ;;
+        sparsify) words='--sparsify --sparsify-arg --speedup --flops --params --ratio --scheme --protect --only --ignore --data --eval-data --samples --transform --augment --epochs --batch-size --optimizer --lr --momentum --weight-decay --schedule --milestones --warmup --clip --ema --patience --recalibrate --loss --label-smoothing --against --distill --distill-temperature --arch --arch-arg --input --unsafe-load -o --output --report --force --json -q --quiet --resume --save-minutes --amp --channels-last --device --seed --threads --config --job -h --help' ;;
         verify) words='--against --arch --unsafe-load --json -q --quiet -h --help' ;;
-        eval) words='--data --samples --batch-size --transform --against --arch --arch-arg --input --device --seed --json -q --quiet -h --help' ;;
+        eval) words='--data --samples --batch-size --transform --against --arch --arch-arg --input --device --seed --json -q --quiet --config --job -h --help' ;;
         ls) words='--json -h --help' ;;
         demo) words='-o --output --speedup --force --json -q --quiet -h --help' ;;
     esac

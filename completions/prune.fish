@@ -20,6 +20,8 @@ complete -c prune -n '__fish_seen_subcommand_from inspect' -l arch-arg -x -d 'Co
 complete -c prune -n '__fish_seen_subcommand_from inspect' -l input -x -d 'Input shape: C,H,W, or name:dtype:N,C,H,W with the batch (list.0:C,H,W in a list)'
 complete -c prune -n '__fish_seen_subcommand_from inspect' -l unsafe-load -d 'Let a pickle that needs code (a whole ultralytics model) run it, in a process of its own'
 complete -c prune -n '__fish_seen_subcommand_from inspect' -l json -d 'Print one JSON document instead of tables'
+complete -c prune -n '__fish_seen_subcommand_from inspect' -l config -x -d 'Take options from FILE (TOML) what is typed goes first'
+complete -c prune -n '__fish_seen_subcommand_from inspect' -l job -x -d 'Which job of that file, or all of this command'
 complete -c prune -n '__fish_seen_subcommand_from inspect' -s h -l help -d 'Show the help'
 complete -c prune -n '__fish_seen_subcommand_from explain' -F
 complete -c prune -n '__fish_seen_subcommand_from explain' -l arch -x -a 'torchvision: timm: cifar: ultralytics: hf:' -d 'torchvision:NAME, timm:NAME, cifar:NAME, ultralytics:NAME, hf:DIR or FILE.py:factory'
@@ -54,6 +56,8 @@ complete -c prune -n '__fish_seen_subcommand_from score' -s q -l quiet -d 'Print
 complete -c prune -n '__fish_seen_subcommand_from score' -l device -x -a 'auto cpu cuda mps' -d 'auto, cpu, cuda, mps'
 complete -c prune -n '__fish_seen_subcommand_from score' -l seed -x -d 'Seed of all that is drawn'
 complete -c prune -n '__fish_seen_subcommand_from score' -l threads -x -d 'CPU threads'
+complete -c prune -n '__fish_seen_subcommand_from score' -l config -x -d 'Take options from FILE (TOML) what is typed goes first'
+complete -c prune -n '__fish_seen_subcommand_from score' -l job -x -d 'Which job of that file, or all of this command'
 complete -c prune -n '__fish_seen_subcommand_from score' -s h -l help -d 'Show the help'
 complete -c prune -n '__fish_seen_subcommand_from run' -F
 complete -c prune -n '__fish_seen_subcommand_from run' -l init -x -a 'random' -d 'Instead of CKPT: --arch with weights drawn by --seed, to be trained here'
@@ -108,6 +112,8 @@ complete -c prune -n '__fish_seen_subcommand_from run' -l save-minutes -x -d 'Ho
 complete -c prune -n '__fish_seen_subcommand_from run' -l device -x -a 'auto cpu cuda mps' -d 'auto, cpu, cuda, mps'
 complete -c prune -n '__fish_seen_subcommand_from run' -l seed -x -d 'Seed of all that is drawn'
 complete -c prune -n '__fish_seen_subcommand_from run' -l threads -x -d 'CPU threads'
+complete -c prune -n '__fish_seen_subcommand_from run' -l config -x -d 'Take options from FILE (TOML) what is typed goes first'
+complete -c prune -n '__fish_seen_subcommand_from run' -l job -x -d 'Which job of that file, or all of this command'
 complete -c prune -n '__fish_seen_subcommand_from run' -s h -l help -d 'Show the help'
 complete -c prune -n '__fish_seen_subcommand_from finetune' -F
 complete -c prune -n '__fish_seen_subcommand_from finetune' -l data -x -a 'digits imagefolder: torchvision: npz: safetensors: noise' -d 'digits, imagefolder:DIR, torchvision:SET:DIR, npz:FILE, safetensors:FILE, noise or FILE.py:function'
@@ -149,6 +155,8 @@ complete -c prune -n '__fish_seen_subcommand_from finetune' -l channels-last -d 
 complete -c prune -n '__fish_seen_subcommand_from finetune' -l device -x -a 'auto cpu cuda mps' -d 'auto, cpu, cuda, mps'
 complete -c prune -n '__fish_seen_subcommand_from finetune' -l seed -x -d 'Seed of all that is drawn'
 complete -c prune -n '__fish_seen_subcommand_from finetune' -l threads -x -d 'CPU threads'
+complete -c prune -n '__fish_seen_subcommand_from finetune' -l config -x -d 'Take options from FILE (TOML) what is typed goes first'
+complete -c prune -n '__fish_seen_subcommand_from finetune' -l job -x -d 'Which job of that file, or all of this command'
 complete -c prune -n '__fish_seen_subcommand_from finetune' -s h -l help -d 'Show the help'
 complete -c prune -n '__fish_seen_subcommand_from sparsify' -F
 complete -c prune -n '__fish_seen_subcommand_from sparsify' -l sparsify -x -a 'bn-scale greg-1 greg-2 group-lasso group-norm growing-reg' -d 'See prune ls regularizers'
@@ -200,6 +208,8 @@ complete -c prune -n '__fish_seen_subcommand_from sparsify' -l channels-last -d 
 complete -c prune -n '__fish_seen_subcommand_from sparsify' -l device -x -a 'auto cpu cuda mps' -d 'auto, cpu, cuda, mps'
 complete -c prune -n '__fish_seen_subcommand_from sparsify' -l seed -x -d 'Seed of all that is drawn'
 complete -c prune -n '__fish_seen_subcommand_from sparsify' -l threads -x -d 'CPU threads'
+complete -c prune -n '__fish_seen_subcommand_from sparsify' -l config -x -d 'Take options from FILE (TOML) what is typed goes first'
+complete -c prune -n '__fish_seen_subcommand_from sparsify' -l job -x -d 'Which job of that file, or all of this command'
 complete -c prune -n '__fish_seen_subcommand_from sparsify' -s h -l help -d 'Show the help'
 complete -c prune -n '__fish_seen_subcommand_from verify' -F
 complete -c prune -n '__fish_seen_subcommand_from verify' -l against -r -F -d 'The dense checkpoint: cut it again and compare'
@@ -221,6 +231,8 @@ complete -c prune -n '__fish_seen_subcommand_from eval' -l device -x -a 'auto cp
 complete -c prune -n '__fish_seen_subcommand_from eval' -l seed -x -d 'Seed of all that is drawn'
 complete -c prune -n '__fish_seen_subcommand_from eval' -l json -d 'Print one JSON document instead of tables'
 complete -c prune -n '__fish_seen_subcommand_from eval' -s q -l quiet -d 'Print only the top-1 accuracy, or what there is of agreement and output error'
+complete -c prune -n '__fish_seen_subcommand_from eval' -l config -x -d 'Take options from FILE (TOML) what is typed goes first'
+complete -c prune -n '__fish_seen_subcommand_from eval' -l job -x -d 'Which job of that file, or all of this command'
 complete -c prune -n '__fish_seen_subcommand_from eval' -s h -l help -d 'Show the help'
 complete -c prune -n '__fish_seen_subcommand_from ls' -a 'criteria schemes regularizers presets networks'
 complete -c prune -n '__fish_seen_subcommand_from ls' -l json -d 'Print one JSON document instead of tables'

@@ -140,7 +140,10 @@ class Configured(Command):
         if len(chosen) == 1:
             return _Selected(read, chosen[0])
         if launched().size > 1:
-            raise UsageError("torchrun runs one job at a time", f"--job {names[0]} alone")
+            raise UsageError(
+                "torchrun runs one job at a time",
+                f"one of --job {', '.join(job.name for job in chosen if job is not None)}",
+            )
         several = _Several(read, tuple(job for job in chosen if job is not None), tuple(args), typed)
         if any(each.name == "out" and each.param_type_name == "option" for each in self.params):
             _require_apart(several)

@@ -86,9 +86,9 @@ def _single(key: Key, raw: Any, where: str, folder: Path) -> Any:
         raise UsageError(
             f"{where}: {key.name} = {shown(raw)} is not {words}", f"like {key.name} = {example}{more}"
         )
-    if key.kind is Path:
-        return str(_inside(raw, folder))
-    return _relocated(key.parameter, raw, folder) if key.kind is str else raw
+    if not isinstance(raw, str):
+        return raw
+    return str(_inside(raw, folder)) if key.kind is Path else _relocated(key.parameter, raw, folder)
 
 
 def _is_plain(value: Any) -> bool:
