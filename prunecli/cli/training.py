@@ -114,7 +114,7 @@ LabelSmoothing: TypeAlias = Annotated[
 Against: TypeAlias = Annotated[
     Path | None,
     typer.Option(
-        metavar="DENSE", rich_help_panel=LOSS, help="The dense checkpoint to learn from (distillation)."
+        metavar="CKPT", rich_help_panel=LOSS, help="The dense checkpoint to learn from (distillation)."
     ),
 ]
 Distill: TypeAlias = Annotated[
