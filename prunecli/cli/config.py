@@ -108,12 +108,11 @@ def _is_given(name: str, above: set[str]) -> bool:
 
 def read(path: Path, commands: Mapping[str, Any]) -> Config:
     """The file at ``path``, all of it checked, for ``commands`` by name. Raises ``UsageError``."""
-    return _Reading(path, {name: keys_of(command) for name, command in commands.items()}).config(
-        _parsed(path)
-    )
+    return _Reading(path, {name: keys_of(command) for name, command in commands.items()}).config(parsed(path))
 
 
-def _parsed(path: Path) -> dict[str, Any]:
+def parsed(path: Path) -> dict[str, Any]:
+    """The file at ``path``, not checked yet. Raises ``UsageError`` for what is no TOML."""
     try:
         found: dict[str, Any] = tomllib.loads(path.read_bytes().decode("utf-8"))
         return found

@@ -12,8 +12,8 @@ from pathlib import Path
 from typing import Any
 
 from prunecli.cli import config
-from prunecli.cli.completions import values_of
 from prunecli.cli.keys import Key, keys_of
+from prunecli.cli.values import values_of
 
 Schema = dict[str, Any]
 _PLAIN: Mapping[type, Schema] = {
