@@ -22,6 +22,7 @@ from prunecli.cli import (
     verify,
 )
 from prunecli.cli.help import Command, Group
+from prunecli.cli.jobs import Configured
 
 app = typer.Typer(
     name="prune",
@@ -46,8 +47,11 @@ _COMMANDS: dict[str, Callable[..., None]] = {
     "ls": ls.ls,
     "demo": demo.demo,
 }
+_CONFIGURED = frozenset({"inspect", "score", "run", "finetune", "sparsify", "eval", "diff", "compact"})
+"""Those that take their options from ``prune.toml`` too."""
+
 for name, function in _COMMANDS.items():
-    app.command(name, cls=Command)(function)
+    app.command(name, cls=Configured if name in _CONFIGURED else Command)(function)
 
 
 @app.callback(invoke_without_command=True)

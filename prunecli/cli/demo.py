@@ -9,7 +9,7 @@ import typer
 
 from prunecli.cli import output
 from prunecli.cli.options import OUTPUT, Force, Json, Quiet, require_one_format, require_writable
-from prunecli.cli.targets import target
+from prunecli.cli.targets import TARGET, target
 
 
 def demo(
@@ -17,7 +17,10 @@ def demo(
         Path,
         typer.Option("-o", "--output", metavar="OUT", rich_help_panel=OUTPUT, help="Where the result goes."),
     ] = Path("demo.pruned.safetensors"),
-    speedup: Annotated[float, typer.Option(metavar="X", help="Dense MACs / pruned MACs.")] = 2.0,
+    speedup: Annotated[
+        float,
+        typer.Option(metavar="X", rich_help_panel=TARGET, help="Dense MACs / pruned MACs, like 2."),
+    ] = 2.0,
     force: Force = False,
     json: Json = False,
     quiet: Quiet = False,

@@ -27,6 +27,8 @@ VERSION = Option(("--version",), "", "Print the version.")
 COMPLETION = Option(("--show-completion",), "SHELL", "Print the completion script for bash, zsh or fish.")
 HELP = Option(("-h", "--help"), "", "Show this message and exit.")
 OPTIONS = (VERSION, COMPLETION, HELP)
+ASKED = "--complete"
+"""What the completion scripts ask with. Not for people, so it is in no help."""
 
 
 def answered(arguments: list[str]) -> bool:
@@ -35,10 +37,19 @@ def answered(arguments: list[str]) -> bool:
     if option in COMPLETION.spellings:
         _show_completion(value if equals else " ".join(arguments[1:2]))
         return True
+    if option == ASKED and not equals:
+        _offer(*arguments[1:])
+        return True
     if equals or option not in (*VERSION.spellings, *HELP.spellings):
         return False
     output.text(f"prune {__version__}" if option in VERSION.spellings else root_help())
     return True
+
+
+def _offer(kind: str = "", current: str = "", *words: str) -> None:
+    from prunecli.cli.offers import offered
+
+    output.lines(offered(kind, current, words))
 
 
 def root_help() -> str:

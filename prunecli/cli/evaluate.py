@@ -53,7 +53,7 @@ def evaluate(
     transform: Transform = None,
     against: Annotated[
         Path | None,
-        typer.Option(metavar="CKPT", help="The dense checkpoint: how near are the outputs to its own?"),
+        typer.Option(metavar="CKPT", help="The dense checkpoint: say how near the outputs are to its own."),
     ] = None,
     arch: Arch = None,
     arch_arg: ArchArg = None,
@@ -78,7 +78,7 @@ def evaluate(
         ),
     ] = False,
 ) -> None:
-    """Measure a checkpoint, dense or pruned: accuracy, and how near it is to the dense one.
+    """Measure accuracy, and how near a checkpoint is to the dense one.
 
     All samples are taken unless --samples says how many.
     """

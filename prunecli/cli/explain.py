@@ -36,7 +36,7 @@ def explain(
         typer.Option("-q", "--quiet", rich_help_panel=OUTPUT, help="Print only the names of the groups."),
     ] = False,
 ) -> None:
-    """Show what goes together with a layer or a group, and why something stays."""
+    """Show what goes together with a layer, and why something stays."""
     require_one_format(json, quiet)
     of = network(arch, arch_arg, input, unsafe_load)
     require_readable(ckpt)

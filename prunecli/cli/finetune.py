@@ -126,7 +126,7 @@ def finetune(
     seed: Seed = 0,
     threads: Threads = None,
 ) -> None:
-    """Train a checkpoint, dense or pruned, on data; a pruned one stays as small as it is.
+    """Train a checkpoint on data; a pruned one stays small.
 
     On several GPUs or machines: torchrun --nproc-per-node N -m prunecli finetune ...
     """

@@ -8,6 +8,12 @@ from typing import Any
 from typer.core import TyperCommand, TyperGroup
 
 from prunecli.cli import early
+from prunecli.cli.examples import EXAMPLES
+
+EXIT_CODES = (
+    "Exit codes: 0 done, 2 wrong usage, 3 input rejected, 4 not possible as asked or a check failed, "
+    "5 output not written, 130 interrupted."
+)
 
 
 def _write_panels(parameters: list[Any], formatter: Any, first: Iterable[tuple[str, str]] = ()) -> None:
@@ -37,15 +43,26 @@ def _record(parameter: Any) -> tuple[str, str]:
 
 
 class Command(TyperCommand):
-    """A command whose options are printed panel by panel."""
+    """A command whose help has examples first, then the options panel by panel."""
 
     def collect_usage_pieces(self, ctx: Any) -> list[str]:
         """``CKPT [OPTIONS]``: what must be there first."""
         places = [str(p.metavar) for p in self.get_params(ctx) if p.param_type_name == "argument"]
         return [*places, "[OPTIONS]"]
 
+    def format_help_text(self, ctx: Any, formatter: Any) -> None:
+        super().format_help_text(ctx, formatter)
+        lines = EXAMPLES.get(self.name or "", ())
+        if lines:
+            with formatter.section("Examples"):
+                formatter.write("".join(f"{' ' * formatter.current_indent}{line}\n" for line in lines))
+
     def format_options(self, ctx: Any, formatter: Any) -> None:
         _write_panels(self.get_params(ctx), formatter)
+
+    def format_epilog(self, ctx: Any, formatter: Any) -> None:
+        formatter.write_paragraph()
+        formatter.write_text(EXIT_CODES)
 
 
 class Group(TyperGroup):

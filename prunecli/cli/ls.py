@@ -28,8 +28,9 @@ def ls(
 
 def _networks() -> list[dict[str, str]]:
     from prunecli.networks import listed
+    from prunecli.networks.listing import of_timm
 
-    return [{"name": name} for name in listed()]
+    return [{"name": name} for name in dict.fromkeys((*listed(), *of_timm()))]
 
 
 def _criteria() -> list[dict[str, str]]:

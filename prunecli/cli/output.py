@@ -10,6 +10,7 @@ import os
 import sys
 from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager, redirect_stdout
+from contextvars import ContextVar
 from pathlib import Path
 from typing import TYPE_CHECKING, TextIO
 
@@ -72,8 +73,28 @@ def _cell(value: object) -> str:
     return f"{value:.9g}" if isinstance(value, float) else one_line(value)
 
 
+_collected: ContextVar[list[object] | None] = ContextVar("collected", default=None)
+
+
+@contextmanager
+def collected(wanted: bool = True) -> Iterator[list[object]]:
+    """The documents of what runs inside, kept for one that holds them all; printed where that is not
+    ``wanted``.
+    """
+    found: list[object] = []
+    before = _collected.set(found if wanted else None)
+    try:
+        yield found
+    finally:
+        _collected.reset(before)
+
+
 def document(value: object) -> None:
     """One JSON document on stdout."""
+    held = _collected.get()
+    if held is not None:
+        held.append(value)
+        return
     _write(json.dumps(value, indent=2, allow_nan=False) + "\n")
 
 

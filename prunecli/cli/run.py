@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import sys
 from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
@@ -10,7 +9,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from prunecli.cli import options, output, settings
+from prunecli.cli import jobs, options, output, settings
 from prunecli.cli.course import (
     Course,
     FinetuneArgs,
@@ -270,7 +269,7 @@ def _execute(request: Request) -> None:
         if failed is not None:
             raise ToldElsewhereError
         return
-    done = replace(done, command=("prune", *sys.argv[1:]))
+    done = replace(done, command=jobs.command_line())
     output.notes(() if printing.quiet else (*done.network.notes, *done.notes))
     if printing.dry_run:
         _show_plan(result.plan, done, printing)

@@ -95,7 +95,7 @@ def score(
     seed: Seed = 0,
     threads: Threads = None,
 ) -> None:
-    """Show how important the units of a checkpoint are, under one criterion or several."""
+    """Show how important units are, under one criterion or several."""
     criteria = tuple(dict.fromkeys(name.strip() for name in criterion.split(",")))
     files = _Files(ckpt, against, tuple(report or ()))
     options.require_one_format(json, quiet)

@@ -90,7 +90,7 @@ def sparsify(
         list[str] | None,
         typer.Option(
             "--sparsify-arg",
-            metavar="K=X",
+            metavar="K=V",
             rich_help_panel=REGULARIZER,
             help="A number of it, like strength=1e-3. Repeatable.",
         ),
@@ -160,7 +160,7 @@ def sparsify(
     seed: Seed = 0,
     threads: Threads = None,
 ) -> None:
-    """Train a checkpoint so that whole units become small, before prune run cuts them.
+    """Train so that whole units become small, before they are cut.
 
     greg-1 and greg-2 pick units for one target, and write them as OUT.plan.json, for prune run OUT --plan.
 

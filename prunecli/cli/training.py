@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import sys
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass, field, fields, replace
@@ -11,7 +10,7 @@ from typing import TYPE_CHECKING, Annotated, Any, Protocol, TypeAlias, TypeVar
 
 import typer
 
-from prunecli.cli import names, options, output
+from prunecli.cli import jobs, names, options, output
 from prunecli.cli.gates import gates
 from prunecli.cli.kept import Kept
 from prunecli.cli.options import DATA, RUNNING, Network
@@ -117,7 +116,7 @@ LabelSmoothing: TypeAlias = Annotated[
 Against: TypeAlias = Annotated[
     Path | None,
     typer.Option(
-        metavar="DENSE", rich_help_panel=LOSS, help="The dense checkpoint to learn from (distillation)."
+        metavar="CKPT", rich_help_panel=LOSS, help="The dense checkpoint to learn from (distillation)."
     ),
 ]
 Distill: TypeAlias = Annotated[
@@ -307,7 +306,7 @@ def _trained(
             done = result.save(files.output, force=request.printing.force)
         except GateError as error:
             done, failed = result.report, error
-    return result, replace(done, command=("prune", *sys.argv[1:])), failed
+    return result, replace(done, command=jobs.command_line()), failed
 
 
 def _show(done: Finetuning, place: Path, printing: Printing) -> None:
