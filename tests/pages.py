@@ -28,7 +28,7 @@ class Block:
     @property
     def file(self) -> str | None:
         """The name in the first line, where the block is a file and not a script."""
-        found = re.match(r"# (\w+\.py)\n", self.code)
+        found = re.match(r"# (\w+\.(?:py|toml))\n", self.code)
         return found[1] if found else None
 
 
@@ -48,7 +48,7 @@ def blocks(page: str, language: str | None = None) -> list[Block]:
 
 
 def missing_links(page: str) -> list[str]:
-    links = re.findall(r"\]\(([\w./-]+)\)", read(page))
+    links = re.findall(r"\]\(([\w./-]+)(?:#[\w-]+)?\)", read(page))
     return [link for link in links if not ((ROOT / page).parent / link).exists()]
 
 
