@@ -28,7 +28,7 @@ class Block:
     @property
     def file(self) -> str | None:
         """The name in the first line, where the block is a file and not a script."""
-        found = re.match(r"# (\w+\.(?:py|toml))\n", self.code)
+        found = re.match(r"# (\w+\.py)\n", self.code)
         return found[1] if found else None
 
 
