@@ -1,4 +1,4 @@
-"""``python .ci/offline.py DIR``: what the pages of a built site would fetch from elsewhere; exit 1 if anything.
+"""``python .ci/offline.py DIR``: what the pages of a built site fetch from elsewhere; exit 1 if anything.
 
 Links that a reader may follow are not meant: only what a browser loads by itself.
 """

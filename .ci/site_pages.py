@@ -1,4 +1,4 @@
-"""A hook of mkdocs: pages of the site that lie outside ``docs/``, with their links led to where they are there."""
+"""A hook of mkdocs: pages of the site that lie outside ``docs/``, with their links as they read there."""
 
 from __future__ import annotations
 

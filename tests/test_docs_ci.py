@@ -1,7 +1,7 @@
-"""The CI examples of docs/ci.md: the files that it shows, their steps run one after the other, and the Dockerfile.
+"""The CI examples of docs/ci.md: the files that it shows, their steps one after another, the Dockerfile.
 
-What only the service has is left out by name: actions, ``pip install``, and the programs that post a comment, for
-which a stand-in writes down how it was called.
+What only the service has is left out by name: actions, ``pip install``, and the programs that post a comment,
+for which a stand-in writes down how it was called.
 """
 
 from __future__ import annotations
@@ -78,8 +78,8 @@ def github(workflow: dict[str, Any], project: Path) -> Iterator[Step]:
 
 
 def run_github(text: str, project: Path) -> dict[str, int]:
-    """The exit code of every step that ran, as the service runs them: bash -e, and after a failure only what always
-    runs.
+    """The exit code of every step that ran, as the service runs them: bash -e, and after a failure only what
+    always runs.
     """
     codes: dict[str, int] = {}
     for step in github(yaml.safe_load(text), project):
@@ -127,7 +127,7 @@ def gitlab(job: dict[str, Any], environment: dict[str, str]) -> Step:
 
 def test_the_pipeline_runs_job_by_job(project: Path) -> None:
     pipeline = yaml.safe_load((EXAMPLES / "gitlab.yml").read_text(encoding="utf-8"))
-    (project / "prune.toml").write_text((EXAMPLES / "prune.toml").read_text(encoding="utf-8"), encoding="utf-8")
+    (project / "prune.toml").write_bytes((EXAMPLES / "prune.toml").read_bytes())
     done = shell(gitlab(pipeline["prune"], {}), project, "-e", "-o", "pipefail")
     assert done.returncode == 0, done.stderr
     assert (project / "out" / "small.safetensors").exists()
@@ -189,13 +189,10 @@ def test_the_hook_takes_every_file_and_fails_with_the_first(project: Path) -> No
 
 
 def test_the_dockerfile_copies_what_there_is_and_what_the_build_may_see() -> None:
-    text = (ROOT / "Dockerfile").read_text(encoding="utf-8")
+    text = read("Dockerfile")
     copied = [name for line in re.findall(r"^COPY (.*)$", text, re.M) for name in line.split()[:-1]]
     assert set(copied) == {"pyproject.toml", "README.md", "LICENSE", "prunecli"}
     assert all((ROOT / name).exists() for name in copied)
-    let_in = {
-        line[1:] for line in (ROOT / ".dockerignore").read_text(encoding="utf-8").splitlines() if line[:1] == "!"
-    }
-    assert let_in == set(copied)
+    assert set(re.findall(r"^!(.*)$", read(".dockerignore"), re.M)) == set(copied)
     steps = re.findall(r"^(USER|WORKDIR|ENTRYPOINT|RUN pip|RUN useradd)", text, re.M)
     assert steps[-3:] == ["USER", "WORKDIR", "ENTRYPOINT"], "what runs is not root"
