@@ -48,7 +48,7 @@ def blocks(page: str, language: str | None = None) -> list[Block]:
 
 
 def missing_links(page: str) -> list[str]:
-    links = re.findall(r"\]\(([\w./-]+)\)", read(page))
+    links = re.findall(r"\]\(([\w./-]+)(?:#[\w-]+)?\)", read(page))
     return [link for link in links if not ((ROOT / page).parent / link).exists()]
 
 

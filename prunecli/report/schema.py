@@ -19,25 +19,15 @@ from prunecli.report.model import Explanation, Inspection, Report, Verification
 from prunecli.report.scored import Scoring
 from prunecli.report.trained import Finetuning
 
+DOCUMENTS = (Report, Inspection, Explanation, Verification, Evaluation, Scoring, Finetuning, Difference)
+
 _SCALARS: dict[object, str] = {str: "string", int: "integer", bool: "boolean", NoneType: "null"}
 
 
 def json_schema() -> dict[str, Any]:
     """One schema that admits all documents, told apart by their ``schema`` field."""
     definitions: dict[str, Any] = {}
-    documents = [
-        _schema_of(document, definitions)
-        for document in (
-            Report,
-            Inspection,
-            Explanation,
-            Verification,
-            Evaluation,
-            Scoring,
-            Finetuning,
-            Difference,
-        )
-    ]
+    documents = [_schema_of(document, definitions) for document in DOCUMENTS]
     definitions["Verification"]["properties"]["passed"] = {"type": "boolean"}
     definitions["Verification"]["required"].append("passed")
     return {
