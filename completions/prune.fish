@@ -8,7 +8,7 @@ complete -c prune -n __fish_use_subcommand -a finetune -d 'Train a checkpoint on
 complete -c prune -n __fish_use_subcommand -a sparsify -d 'Train so that whole units become small, before they are cut.greg-1 and greg-2 pick units for one target, and write them as OUT.plan.json, for prune run OUT --plan.On several GPUs or machines: torchrun --nproc-per-node N -m prunecli sparsify '
 complete -c prune -n __fish_use_subcommand -a verify -d 'Prove a pruned file: digests, fresh reload, the cut itself'
 complete -c prune -n __fish_use_subcommand -a eval -d 'Measure accuracy, and how near a checkpoint is to the dense one.All samples are taken unless --samples says how many'
-complete -c prune -n __fish_use_subcommand -a diff -d 'Show how two checkpoints or reports differ: sizes, layers, weights, accuracy on --data.A is what B is compared with: --max-drop is from its accuracy'
+complete -c prune -n __fish_use_subcommand -a diff -d 'Show how two checkpoints or reports differ.In sizes, layers and weights, and in accuracy on --data'
 complete -c prune -n __fish_use_subcommand -a ls -d 'List criteria, schemes, regularizers, presets or networks'
 complete -c prune -n __fish_use_subcommand -a demo -d 'Prune a small digit classifier that comes with this package'
 complete -c prune -n __fish_use_subcommand -l version -d 'Print the version'

@@ -87,9 +87,10 @@ def diff(
     device: Device = "auto",
     seed: Seed = 0,
 ) -> None:
-    """Show how two checkpoints or reports differ: sizes, layers, weights, accuracy on --data.
+    """Show how two checkpoints or reports differ.
 
-    A is what B is compared with: --max-drop is from its accuracy.
+    In sizes, layers and weights, and in accuracy on --data. A is what B is compared with: --max-drop is from
+    its accuracy.
     """
     files, limits = _Files(a, b, tuple(report or ())), gates(ctx.params)
     options.require_one_format(json, quiet)
