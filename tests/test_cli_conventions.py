@@ -69,7 +69,6 @@ OTHER_PANEL = ("--against", "--batch-size", "--criterion", "--loss", "--sparsify
 WITHOUT_QUIET = {
     "inspect": "the result is a table, and no file",
     "ls": "the result is a list already",
-    "diff": "the result is a table, and no file",
 }
 
 
