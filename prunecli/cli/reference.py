@@ -60,9 +60,9 @@ pixels on), `inception` (the same, -1 to 1), `cifar` (resized, CIFAR-10's mean a
 smaller colour), `mnist`, `fashion-mnist`, `signed` (resized, -1 to 1), `unit` (resized, 0 to 1; default for
 grey), `none` (0 to 1, not resized). Grey pictures are repeated for a network that takes colours.
 
-Completion (names, networks, jobs, and layers of a `.safetensors` file): `prune --show-completion bash > ~/.local/share/bash-completion/completions/prune`, `zsh`
-into a file `_prune` on `$fpath`, `fish` into `~/.config/fish/completions/prune.fish`. The scripts are also in
-`completions/`.
+Completion (names, networks, jobs, and layers of a `.safetensors` file):
+`prune --show-completion bash > ~/.local/share/bash-completion/completions/prune`, `zsh` into a file
+`_prune` on `$fpath`, `fish` into `~/.config/fish/completions/prune.fish`; also in `completions/`.
 """
 
 
