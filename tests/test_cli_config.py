@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+import json
 import shlex
+import shutil
 from pathlib import Path
 
 import pytest
-from pages import blocks, missing_links
+from pages import blocks, missing_links, run_block
 
+import prunecli.demo
 from prunecli.cli import config
 from prunecli.cli.app import command
 from prunecli.cli.config import Config, Job
@@ -167,8 +170,30 @@ def test_the_example_of_the_page_is_a_file(tmp_path: Path) -> None:
     assert [(job.name, job.command) for job in found.jobs] == [
         ("fast", "run"), ("small", "run"), ("quality", "eval"),
     ]  # fmt: skip
-    assert found.values(found.jobs[0], "run", ()).keys() >= {"data", "speedup", "max_ratio", "ratio_for"}
+    assert found.values(found.jobs[0], "run", ()).keys() == {
+        "ckpt", "data", "input", "seed", "out", "speedup", "ignore",
+    }  # fmt: skip
     assert not missing_links("docs/config.md")
+
+
+def test_the_commands_of_the_page_run(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str], no_reload: None
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    shutil.copy(Path(prunecli.demo.__file__).with_name("digits_resnet8.safetensors"), "digits.safetensors")
+    (example,) = blocks("docs/config.md", "toml")
+    (tmp_path / "prune.toml").write_text(example.code, encoding="utf-8")
+    (commands,) = blocks("docs/config.md", "sh")
+    assert "job small: done" in run_block(commands, capsys)
+    assert {path.name for path in tmp_path.iterdir()} == {
+        "digits.safetensors", "prune.toml", "fast.safetensors", "fast.json", "small.safetensors",
+        "small.json", "small.md",
+    }  # fmt: skip
+    assert json.loads((tmp_path / "fast.json").read_text())["command"][:3] == [
+        "prune",
+        "run",
+        "digits.safetensors",
+    ]
 
 
 def test_the_table_of_the_page_says_what_keys_come_to(tmp_path: Path) -> None:

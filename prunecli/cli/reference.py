@@ -30,7 +30,8 @@ Errors are one line and a hint; `PRUNE_DEBUG=1` adds the traceback.
 JSON documents carry their version in `schema`: `prunecli.report/1` (run), `prunecli.inspect/1`,
 `prunecli.explain/1`, `prunecli.verify/1`, `prunecli.eval/1`, `prunecli.score/1`, `prunecli.finetune/1`,
 `prunecli.diff/1` (these eight in `report.schema.json`), `prunecli.plan/1` (`run --dry-run`),
-`prunecli.ls/1`, `prunecli.demo/1` (accuracies around a report). Within a version fields are only added.
+`prunecli.ls/1`, `prunecli.demo/1` (accuracies around a report), `prunecli.jobs/1` (several jobs). Within a
+version fields are only added.
 
 Gates (`--max-params`, `--max-macs`, `--max-bytes`, `--max-latency`, `--min-accuracy`, `--max-drop`,
 `--min-agreement`) are limits that the result must keep; a figure that equals its limit keeps it. K, M and G
@@ -43,6 +44,8 @@ cut (by `finetune` at once): what is too large is neither repaired nor finetuned
 part that `--data` keeps for tests, or on `--eval-data`; of data that is not divided `run` without training
 takes the samples that repair sees. A gate whose figure could not be taken does not hold. `diff` judges B, and
 `--max-drop` from A; of a report it takes the figures that are in it.
+
+`--config` and `--job`: options from a file, [config.md](config.md).
 
 GLOB names groups: by the name that `prune inspect --groups` prints, or by the layer (or its weight) whose
 output rows the units are; `*`, `?` and `[abc]` as in a shell, but across dots. Heads and group counts are
@@ -70,9 +73,9 @@ pixels on), `inception` (the same, -1 to 1), `cifar` (resized, CIFAR-10's mean a
 smaller colour), `mnist`, `fashion-mnist`, `signed` (resized, -1 to 1), `unit` (resized, 0 to 1; default for
 grey), `none` (0 to 1, not resized). Grey pictures are repeated for a network that takes colours.
 
-Completion: `prune --show-completion bash > ~/.local/share/bash-completion/completions/prune`, `zsh`
-into a file `_prune` on `$fpath`, `fish` into `~/.config/fish/completions/prune.fish`. The scripts are also in
-`completions/`.
+Completion (names, networks, jobs, and layers of a `.safetensors` file):
+`prune --show-completion bash > ~/.local/share/bash-completion/completions/prune`, `zsh` into a file
+`_prune` on `$fpath`, `fish` into `~/.config/fish/completions/prune.fish`; also in `completions/`.
 """
 
 
