@@ -243,7 +243,7 @@ class Pruning:
             arch=self.dense.arch,
             arguments=dict(self.dense.arguments),
             inputs=tuple(self.dense.specs),
-            shapes=_shapes(model, self.dense.tensors),
+            shapes=stored_shapes(model, self.dense.tensors),
             patches=patches_for(space, choice.plan.sizes),
             plan=choice.plan,
             digests=digests,
@@ -313,7 +313,7 @@ class Pruning:
         return Goal(kind, asked, reached, self.tolerance, True)
 
 
-def _shapes(model: nn.Module, dense: Mapping[str, Tensor]) -> dict[str, tuple[int, ...]]:
+def stored_shapes(model: nn.Module, dense: Mapping[str, Tensor]) -> dict[str, tuple[int, ...]]:
     """Of all that the file holds, and of the buffers which are not in it but became smaller."""
     shapes = {name: tuple(tensor.shape) for name, tensor in model.state_dict().items()}
     changed = {
