@@ -160,7 +160,7 @@ class _Compacting:
             proofs=tuple(proofs),
             options={"seed": self.seed},
             notes=(*_notes(space, found, changed), *unknown_operator_notes(space)),
-            sparsity=sparsity(model, dense.specs),
+            sparsity=sparsity(model, dense.specs, after.total),
         )
         return Result(model, report, plan, space, dense, recipe, written)
 

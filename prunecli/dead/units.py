@@ -29,6 +29,7 @@ NO_PLACE = "no bias and no norm behind takes the constant that '{}' reads"
 BORDER = "what it gives is a constant, but meets the zeros around the padded convolution '{}'"
 UNEVEN = "what it gives is a constant, but another one at the border of a padded convolution"
 UNFOLLOWED = "'{}' is not followed: {}"
+NOT_REACHED = "'{}' reads it in train mode only"
 LAST = "one unit of a group always stays"
 HIDDEN = "it takes part in a product of activations, or in a sum over units"
 
@@ -81,7 +82,7 @@ class Search:
         idle = torch.ones_like(silent) if read else silent.clone()
         why: dict[int, str] = {}
         for slot in read:
-            idle &= self._idle_at(group, slot, keep, why)
+            idle &= self._idle_at(group, slot, keep, silent, why)
         if self._is_hidden(group):
             _explain(why, idle & ~silent, HIDDEN)
         reason = group.frozen or group.value_changing
@@ -93,16 +94,20 @@ class Search:
             {unit: why[unit] for unit in units if unit in why},
         )
 
-    def _idle_at(self, group: Group, slot: Slot, keep: Keep, why: dict[int, str]) -> Tensor:
+    def _idle_at(
+        self, group: Group, slot: Slot, keep: Keep, silent: Tensor, why: dict[int, str]
+    ) -> Tensor:
         """Which units do nothing at ``slot``; those that cannot go for it get a reason in ``why``."""
         name, dim = slot.parameter, slot.dim
         owner = owners(self.space.axes[name][dim], self.space.sizes, group.name)
         idle = torch.ones(group.size, dtype=torch.bool)
         readings = self.readings.of.get(name, ())
-        if name in self.readings.unfollowed or not readings:
-            because = self.readings.unfollowed.get(name, "this run does not come to it")
-            _explain(why, idle, UNFOLLOWED.format(name, because))
+        if name in self.readings.unfollowed:
+            _explain(why, idle, UNFOLLOWED.format(name, self.readings.unfollowed[name]))
             return _by_unit(~self._nonzero(name, dim, keep), owner, group.size)
+        if not readings:
+            unread = _by_unit(~self._nonzero(name, dim, keep), owner, group.size)
+            _explain(why, ~unread & ~silent, NOT_REACHED.format(name))
         for reading in readings:
             place = reading.inputs_along(dim)
             if place is None:
