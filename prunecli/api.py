@@ -38,6 +38,7 @@ from prunecli.threads import limited
 from prunecli.training.asked import Trainings
 from prunecli.training.distributed import ALONE, Team, joined
 from prunecli.training.kept import SAVE_SECONDS, Kept
+from prunecli.zeros import sparsity
 
 __all__ = ["Result", "inspect", "prune", "verify"]
 
@@ -270,9 +271,13 @@ def inspect(
     arch_args: Mapping[str, Scalar] | None = None,
     inputs: Sequence[str] = (),
     unsafe_load: bool = False,
+    data: str | Samples | None = None,
+    samples: int | None = None,
+    transform: str | None = None,
+    seed: int = 0,
 ) -> Inspection:
-    """Layers, coupled groups and totals of a checkpoint or a module. Raises ``UsageError`` and
-    ``InputError``.
+    """Layers, coupled groups, totals and zeros of a checkpoint or a module; with ``data``, as ``--data``
+    takes it, also which channels give nothing but zeros on it. Raises ``UsageError`` and ``InputError``.
     """
     clock = Clock()
     with clock.stage("read"):
@@ -282,6 +287,11 @@ def inspect(
             space = traced(dense)
         with clock.stage("count"):
             count = counted(dense, dense.module, space)
+        with clock.stage("zeros"):
+            seen = None
+            if data is not None:
+                seen = Calibration(data, samples, transform, seed).opened(dense.module, dense.specs)
+            zeros = sparsity(dense.module, dense.specs, count.total, seen)
         return Inspection(
             version=__version__,
             checkpoint=dense.source,
@@ -294,5 +304,6 @@ def inspect(
             groups=group_rows(space, None),
             pinned=pinned_rows(space),
             timings=clock.seconds,
-            notes=unknown_operator_notes(space),
+            notes=(*(() if seen is None else seen.notes), *unknown_operator_notes(space)),
+            sparsity=zeros,
         )

@@ -50,7 +50,7 @@ STEPS = 8
 INPUTS = 3
 """How many seeded inputs the function is compared on."""
 
-NOTHING = "no unit of it makes no difference"
+NOTHING = "none of its units is dead"
 UNCHANGED = "nothing can be removed without changing the function: the file holds the same tensors"
 
 _MOST_ATTEMPTS = 8
@@ -111,9 +111,7 @@ class _Compacting:
                     break
                 self.failed |= work.culprits(found.keep)
         if not proof.passed:
-            raise ImpossibleError(
-                f"{proof.name}: {proof.detail}", "nothing was written; please report this"
-            )
+            raise ImpossibleError(f"{proof.name}: {proof.detail}", "nothing was written; please report this")
         with clock.stage("prove"):
             model, changed = work.compacted(found.keep, as_stored=True)
             proofs = [proof, *work.stored_proof(model), *work.cut_proofs(found.keep)]
@@ -272,7 +270,7 @@ class _Function:
             proof = self.proof(_part(keep, [bundle]))
             why = "only together with others" if proof.passed else proof.detail
             names = (member.group for member in bundle.members)
-            found.update(dict.fromkeys(names, f"without its idle units the function is another: {why}"))
+            found.update(dict.fromkeys(names, f"without its dead units the function is another: {why}"))
         return found
 
     def _failing(self, bundles: list[Bundle], keep: Mapping[str, Sequence[int]]) -> list[Bundle]:
@@ -309,4 +307,7 @@ def _notes(space: Space, found: Found, changed: Sequence[str]) -> list[str]:
     for name, units in found.stays.items():
         for reason, number in Counter(units.values()).items():
             counts[f"of '{name}': {reason}"] = number
-    return notes + [f"{plural(number, 'idle unit')} {'stays' if number == 1 else 'stay'} {what}" for what, number in counts.items()]
+    return notes + [
+        f"{plural(number, 'dead unit')} {'stays' if number == 1 else 'stay'} {what}"
+        for what, number in counts.items()
+    ]

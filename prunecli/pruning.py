@@ -37,6 +37,7 @@ from prunecli.stages.stable import sizes_of
 from prunecli.subjects import Dense
 from prunecli.surgery import cut
 from prunecli.training.state import remove_state
+from prunecli.zeros import sparsity
 
 _MOST_ATTEMPTS = 8
 """How often groups that fail a proof are frozen and the choice is made again."""
@@ -287,6 +288,7 @@ class Pruning:
             options={k: tuple(v) if isinstance(v, list) else v for k, v in self.options.items()},
             notes=tuple(notes),
             repair=None if mended is None else mended.facts,
+            sparsity=sparsity(model, dense.specs, after.total),
         )
 
     def _goal(self, before: Totals, after: Totals, choice: Choice) -> Goal:

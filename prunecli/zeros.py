@@ -161,7 +161,7 @@ def _duplicates(rows: Tensor, numbers: Sequence[Tensor], geometry: Geometry, ali
 
 
 def _keys(columns: Sequence[Tensor], indices: Tensor, most: int | None = None) -> list[bytes]:
-    """One key for each of the rows ``indices``: equal where their numbers are, up to ``most`` of each part."""
+    """One key for each of the rows ``indices``: equal where their numbers are, up to ``most`` a part."""
     if not len(indices):
         return []
     # 0 and -0 are equal numbers of different bits.

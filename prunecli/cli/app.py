@@ -7,7 +7,20 @@ from typing import Any
 
 import typer
 
-from prunecli.cli import demo, evaluate, explain, finetune, inspect, ls, output, run, score, sparsify, verify
+from prunecli.cli import (
+    compact,
+    demo,
+    evaluate,
+    explain,
+    finetune,
+    inspect,
+    ls,
+    output,
+    run,
+    score,
+    sparsify,
+    verify,
+)
 from prunecli.cli.help import Command, Group
 
 app = typer.Typer(
@@ -25,6 +38,7 @@ _COMMANDS: dict[str, Callable[..., None]] = {
     "explain": explain.explain,
     "score": score.score,
     "run": run.run,
+    "compact": compact.compact,
     "finetune": finetune.finetune,
     "sparsify": sparsify.sparsify,
     "verify": verify.verify,

@@ -53,6 +53,7 @@ _FILES = frozenset(
         "explain",
         "score",
         "run",
+        "compact",
         "finetune",
         "sparsify",
         "eval",

@@ -49,7 +49,7 @@ def _shift(reading: Reading, parameter: Tensor, space: Space, keep: Keep) -> Ten
 
 def _gone(reading: Reading, space: Space, keep: Keep) -> Tensor:
     """``[G, I/G]``: which inputs are removed."""
-    gone = torch.zeros_like(reading.idle)
+    gone = torch.zeros_like(reading.dead)
     for dim, axis in enumerate(space.axes.get(reading.name, ())):
         along = reading.inputs_along(dim)
         if along is None:

@@ -24,7 +24,7 @@ differently.
 
 @dataclass
 class Reading:
-    """One weight and what it is multiplied by. ``idle [G, I/G]``: which of its inputs do not depend on the
+    """One weight and what it is multiplied by. ``dead [G, I/G]``: which of its inputs do not depend on the
     input of the network; ``arrives``: the one constant that comes there, at all positions of inputs of any
     size, else NaN. ``even``: whether constants then give every position of the output the same. ``place``:
     where such a constant of the output can go.
@@ -35,7 +35,7 @@ class Reading:
     kind: Kind
     geometry: Geometry
     rows: Rows | None
-    idle: Tensor
+    dead: Tensor
     arrives: Tensor
     even: bool
     place: Constant | None = None
@@ -62,12 +62,12 @@ class Reading:
         and whether those of all groups follow each other.
         """
         if self.kind == "convolution":
-            return (0, self.idle.shape[1], False) if dim == 1 else None
+            return (0, self.dead.shape[1], False) if dim == 1 else None
         if self.kind == "transposed":
-            return (0, self.idle.numel(), True) if dim == 0 else None
+            return (0, self.dead.numel(), True) if dim == 0 else None
         assert self.rows is not None
         if self.rows.are_outputs:
-            return (0, self.idle.shape[1], False) if dim == 1 else None
+            return (0, self.dead.shape[1], False) if dim == 1 else None
         return (self.rows.start, self.rows.count, False) if dim == 0 else None
 
 
@@ -98,19 +98,19 @@ class _Reader:
         if not whole and rows is None:
             self.unfollowed[name] = "a view of it is used that is not followed"
             return
-        idle, arrives = _constants(call, dark)
+        dead, arrives = _constants(call, dark)
         key = name, int(call.weight.storage_offset())
         known = self.found.get(key)
         if known is None:
             self.found[key] = Reading(
-                name, key[1], call.kind, call.geometry, rows, idle, arrives, _is_even(call)
+                name, key[1], call.kind, call.geometry, rows, dead, arrives, _is_even(call)
             )
-        elif known.kind != call.kind or known.idle.shape != idle.shape:
+        elif known.kind != call.kind or known.dead.shape != dead.shape:
             self.unfollowed[name] = "it is used in several ways"
         elif self.strict:
             known.arrives = torch.where(_alike(known.arrives, arrives), arrives, torch.nan)
         else:
-            known.idle, known.even = known.idle & idle, known.even and _is_even(call)
+            known.dead, known.even = known.dead & dead, known.even and _is_even(call)
             known.arrives = torch.where(_alike(known.arrives, arrives), arrives, torch.nan)
 
 
@@ -155,9 +155,9 @@ def _constants(call: Call, dark: Call) -> tuple[Tensor, Tensor]:
     if not real.numel() or real.shape != shadow.shape:
         nothing = torch.full((groups, real.shape[-1] // groups), torch.nan, dtype=torch.float64)
         return ~nothing.isnan(), nothing
-    idle = ((real - shadow).abs() <= 1e3 * SAME * shadow.abs()).all(0)
-    value = torch.where(idle & _alike(shadow, shadow[0]).all(0), shadow[0], torch.nan)
-    return idle.reshape(groups, -1), value.reshape(groups, -1)
+    dead = ((real - shadow).abs() <= 1e3 * SAME * shadow.abs()).all(0)
+    value = torch.where(dead & _alike(shadow, shadow[0]).all(0), shadow[0], torch.nan)
+    return dead.reshape(groups, -1), value.reshape(groups, -1)
 
 
 def _alike(first: Tensor, second: Tensor) -> Tensor:

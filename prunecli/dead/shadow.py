@@ -42,9 +42,9 @@ def shadowed(module: nn.Module, inputs: Inputs, visit: Visit, *, strict: bool) -
     # A forward may keep what it made on the module, and a shadow with it.
     module = rebuilt(module, all_tensors(module)).eval()
     # Fused attention is looked into: its parts have rules.
-    with torch.no_grad(), without_fast_path(), sdpa_kernel(SDPBackend.MATH):
-        with _Shadow(Parameters(module), visit, strict):
-            return outputs_in(given.run(module))
+    fused = sdpa_kernel(SDPBackend.MATH)
+    with torch.no_grad(), without_fast_path(), fused, _Shadow(Parameters(module), visit, strict):
+        return outputs_in(given.run(module))
 
 
 def _unknown(tensor: Tensor) -> Tensor:

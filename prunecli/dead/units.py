@@ -35,7 +35,7 @@ HIDDEN = "it takes part in a product of activations, or in a sum over units"
 
 
 @dataclass(frozen=True)
-class Idle:
+class Dead:
     """What was found in one group: the units that can go (ascending), and why others that do nothing stay."""
 
     can_go: tuple[int, ...] = ()
@@ -70,40 +70,38 @@ class Search:
         """
         keep: dict[str, tuple[int, ...]] = {}
         while True:
-            idle = {group.name: self._idle(group, keep) for group in self.space.groups}
-            later, tied = self._admitted(idle, keep)
+            dead = {group.name: self._dead(group, keep) for group in self.space.groups}
+            later, tied = self._admitted(dead, keep)
             if sum(map(len, later.values())) == sum(map(len, keep.values())) and later.keys() == keep.keys():
-                return Found(keep, _staying(idle, keep, tied, self.space))
+                return Found(keep, _staying(dead, keep, tied, self.space))
             keep = later
 
-    def _idle(self, group: Group, keep: Keep) -> Idle:
+    def _dead(self, group: Group, keep: Keep) -> Dead:
         read = [slot for slot in group.slots if slot.role == "in"]
         silent = self._silent(group)
-        idle = torch.ones_like(silent) if read else silent.clone()
+        dead = torch.ones_like(silent) if read else silent.clone()
         why: dict[int, str] = {}
         for slot in read:
-            idle &= self._idle_at(group, slot, keep, silent, why)
+            dead &= self._dead_at(group, slot, keep, silent, why)
         if self._is_hidden(group):
-            _explain(why, idle & ~silent, HIDDEN)
+            _explain(why, dead & ~silent, HIDDEN)
         reason = group.frozen or group.value_changing
-        units = idle.nonzero().flatten().tolist()
+        units = dead.nonzero().flatten().tolist()
         if reason is not None:
-            return Idle((), dict.fromkeys(units, reason))
-        return Idle(
+            return Dead((), dict.fromkeys(units, reason))
+        return Dead(
             tuple(unit for unit in units if unit not in why),
             {unit: why[unit] for unit in units if unit in why},
         )
 
-    def _idle_at(
-        self, group: Group, slot: Slot, keep: Keep, silent: Tensor, why: dict[int, str]
-    ) -> Tensor:
+    def _dead_at(self, group: Group, slot: Slot, keep: Keep, silent: Tensor, why: dict[int, str]) -> Tensor:
         """Which units do nothing at ``slot``; those that cannot go for it get a reason in ``why``."""
         name, dim = slot.parameter, slot.dim
         owner = owners(self.space.axes[name][dim], self.space.sizes, group.name)
-        idle = torch.ones(group.size, dtype=torch.bool)
+        dead = torch.ones(group.size, dtype=torch.bool)
         readings = self.readings.of.get(name, ())
         if name in self.readings.unfollowed:
-            _explain(why, idle, UNFOLLOWED.format(name, self.readings.unfollowed[name]))
+            _explain(why, dead, UNFOLLOWED.format(name, self.readings.unfollowed[name]))
             return _by_unit(~self._nonzero(name, dim, keep), owner, group.size)
         if not readings:
             unread = _by_unit(~self._nonzero(name, dim, keep), owner, group.size)
@@ -119,10 +117,10 @@ class Search:
                 fits = condition.flatten() if follows else condition.all(0)
                 fits = _by_unit(fits, here, group.size)
                 if reason is None:
-                    idle &= fits
+                    dead &= fits
                 else:
                     _explain(why, ~fits, reason)
-        return idle
+        return dead
 
     def _reads(self, reading: Reading, keep: Keep) -> Tensor:
         """``[G, I/G]``: whether an output that stays has a weight there."""
@@ -146,7 +144,9 @@ class Search:
         return rows.reshape(rows.shape[0], -1).any(1)
 
     def _silent(self, group: Group) -> Tensor:
-        """Units whose parameters, but for those that read them, are all zero: to mask them changes nothing."""
+        """Units whose parameters, but for those that read them, are all zero: to mask them changes
+        nothing.
+        """
         silent = torch.ones(group.size, dtype=torch.bool)
         for slot in group.slots:
             if slot.role == "in":
@@ -166,20 +166,20 @@ class Search:
         return False
 
     def _admitted(
-        self, idle: Mapping[str, Idle], before: Keep
+        self, dead: Mapping[str, Dead], before: Keep
     ) -> tuple[dict[str, tuple[int, ...]], dict[str, str]]:
         """As many of the units that can go as sizes allow, and by group why not all. What went before goes
         first.
         """
         chosen: dict[str, tuple[int, ...]] = {}
         tied: dict[str, str] = {}
-        most = {bundle: self._rungs(bundle, idle, tied) for bundle in self.space.bundles}
+        most = {bundle: self._rungs(bundle, dead, tied) for bundle in self.space.bundles}
         while True:
             chosen = {}
             for bundle, rungs in most.items():
                 for member, number in zip(bundle.members, rungs[-1], strict=True):
                     if number:
-                        chosen[member.group] = self._kept(member.group, idle, before, number)
+                        chosen[member.group] = self._kept(member.group, dead, before, number)
             sizes = {**self.space.sizes, **{name: len(kept) for name, kept in chosen.items()}}
             broken = [guard for guard in self.space.guards if not guard.holds(sizes)]
             if not broken:
@@ -191,9 +191,7 @@ class Search:
                     why = f"{broken[0].where} relies on its size"
                     tied.update(dict.fromkeys((m.group for m in bundle.members), why))
 
-    def _rungs(
-        self, bundle: Bundle, idle: Mapping[str, Idle], tied: dict[str, str]
-    ) -> list[tuple[int, ...]]:
+    def _rungs(self, bundle: Bundle, dead: Mapping[str, Dead], tied: dict[str, str]) -> list[tuple[int, ...]]:
         """The joint removals that the units which can go suffice for, from none upwards."""
         whole = next(
             (
@@ -202,7 +200,7 @@ class Search:
             ),
             None,
         )  # fmt: skip
-        able = [0 if whole is not None else len(idle[member.group].can_go) for member in bundle.members]
+        able = [0 if whole is not None else len(dead[member.group].can_go) for member in bundle.members]
         rungs = [
             rung for rung in bundle.removals(self.space.sizes)
             if all(number <= most for number, most in zip(rung, able, strict=True))
@@ -214,10 +212,10 @@ class Search:
                 tied[member.group] = size + ("" if whole is None else f": {whole.value_changing}")
         return rungs
 
-    def _kept(self, name: str, idle: Mapping[str, Idle], before: Keep, number: int) -> tuple[int, ...]:
+    def _kept(self, name: str, dead: Mapping[str, Dead], before: Keep, number: int) -> tuple[int, ...]:
         size = self.space.sizes[name]
         earlier = set(range(size)) - set(before.get(name, range(size)))
-        going = sorted(idle[name].can_go, key=lambda unit: (unit not in earlier, unit))[:number]
+        going = sorted(dead[name].can_go, key=lambda unit: (unit not in earlier, unit))[:number]
         return tuple(sorted(set(range(size)) - set(going)))
 
 
@@ -230,7 +228,7 @@ def _verdicts(reading: Reading, reads: Tensor) -> list[tuple[Tensor, str | None]
     even = torch.full_like(silent, reading.even)
     placed = torch.full_like(silent, reading.place is not None)
     return [
-        (~reads | reading.idle, None),
+        (~reads | reading.dead, None),
         (silent | constant, UNEVEN),
         (silent | ~constant | even, BORDER.format(reading.name)),
         (silent | ~constant | ~even | placed, NO_PLACE.format(reading.name)),
@@ -250,10 +248,10 @@ def _explain(why: dict[int, str], units: Tensor, reason: str) -> None:
 
 
 def _staying(
-    idle: Mapping[str, Idle], keep: Keep, tied: Mapping[str, str], space: Space
+    dead: Mapping[str, Dead], keep: Keep, tied: Mapping[str, str], space: Space
 ) -> dict[str, dict[int, str]]:
-    stays = {name: dict(found.stays) for name, found in idle.items()}
-    for name, found in idle.items():
+    stays = {name: dict(found.stays) for name, found in dead.items()}
+    for name, found in dead.items():
         kept = set(keep.get(name, range(space.sizes[name])))
         reason = tied.get(name, LAST)
         stays[name].update((unit, reason) for unit in found.can_go if unit in kept)
