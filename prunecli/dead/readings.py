@@ -90,7 +90,10 @@ class _Reader:
     unfollowed: dict[str, str] = field(default_factory=dict)
     strict: bool = False
 
-    def visit(self, call: Call, dark: Call) -> None:
+    def elsewhere(self, name: str, operator: str) -> None:
+        self.unfollowed.setdefault(name, f"{operator} takes it too")
+
+    def visit(self, call: Call, dark: Call | None) -> None:
         name = call.name or ""
         parameter = self.tensors[name]
         rows = rows_of(call, parameter) if call.kind == "product" else None
@@ -119,9 +122,9 @@ def read(module: nn.Module, inputs: Inputs) -> Readings:
     network = working_copy(module, dtype=torch.float64)
     given = inputs.cast(torch.float64)
     reader = _Reader(all_tensors(network))
-    shadowed(network, given, reader.visit, strict=False)
+    shadowed(network, given, reader.visit, reader.elsewhere, strict=False)
     reader.strict = True
-    shadowed(network, given, reader.visit, strict=True)
+    shadowed(network, given, reader.visit, reader.elsewhere, strict=True)
     operations = survey(network, given).operations
     for operation in operations:
         _place(reader, operation)
@@ -143,16 +146,16 @@ def _place(reader: _Reader, operation: Operation) -> None:
         reading.place = operation.constant
 
 
-def _constants(call: Call, dark: Call) -> tuple[Tensor, Tensor]:
+def _constants(call: Call, dark: Call | None) -> tuple[Tensor, Tensor]:
     """``[G, I/G]``: which inputs do not depend on that of the network, and what arrives there at all
     positions, NaN where that is not one number.
     """
     groups = call.geometry.groups
-    if call.kind == "product":
-        real, shadow = call.x, dark.x
-    else:
-        real, shadow = (x.movedim(1, -1).flatten(0, -2) for x in (call.x, dark.x))
-    if not real.numel() or real.shape != shadow.shape:
+    rows = [one.x for one in (call, dark) if one is not None]
+    if call.kind != "product":
+        rows = [x.movedim(1, -1).flatten(0, -2) for x in rows]
+    real, shadow = rows[0], rows[-1]
+    if dark is None or not real.numel() or real.shape != shadow.shape:
         nothing = torch.full((groups, real.shape[-1] // groups), torch.nan, dtype=torch.float64)
         return ~nothing.isnan(), nothing
     dead = ((real - shadow).abs() <= 1e3 * SAME * shadow.abs()).all(0)

@@ -23,16 +23,23 @@ from prunecli.assembly import all_tensors, rebuilt, without_fast_path
 from prunecli.coupling.recording import outputs_in, tensors_in
 from prunecli.dead.rules import RULES
 from prunecli.inputs import Inputs
-from prunecli.running.calls import Call, Parameters, recognise
+from prunecli.running.calls import Call, Parameters, place, recognise
 
-Visit = Callable[[Call, Call], None]
-"""Told of every weighted operation: as it is in the real run, and in the shadow."""
+Visit = Callable[[Call, Call | None], None]
+"""Told of every weighted operation: as it is in the real run, and in the shadow, None where nothing is known
+there.
+"""
+
+Elsewhere = Callable[[str, str], None]
+"""Told of every parameter that something else takes, and of what does."""
 
 _SHADOW = "_prunecli_shadow"
 _TAINTED = "_prunecli_tainted"
 
 
-def shadowed(module: nn.Module, inputs: Inputs, visit: Visit, *, strict: bool) -> list[Tensor]:
+def shadowed(
+    module: nn.Module, inputs: Inputs, visit: Visit, elsewhere: Elsewhere, *, strict: bool
+) -> list[Tensor]:
     """Run ``module`` on ``inputs`` (both in float64) with its shadow; returns the outputs.
 
     ``strict``: what is constant, but another number at the border of a padded convolution, counts as
@@ -43,7 +50,8 @@ def shadowed(module: nn.Module, inputs: Inputs, visit: Visit, *, strict: bool) -
     module = rebuilt(module, all_tensors(module)).eval()
     # Fused attention is looked into: its parts have rules.
     fused = sdpa_kernel(SDPBackend.MATH)
-    with torch.no_grad(), without_fast_path(), fused, _Shadow(Parameters(module), visit, strict):
+    mode = _Shadow(Parameters(module), visit, elsewhere, strict)
+    with torch.no_grad(), without_fast_path(), fused, mode:
         return outputs_in(given.run(module))
 
 
@@ -57,10 +65,11 @@ def _unknown(tensor: Tensor) -> Tensor:
 
 
 class _Shadow(TorchDispatchMode):  # type: ignore[no-untyped-call]
-    def __init__(self, known: Parameters, visit: Visit, strict: bool) -> None:
+    def __init__(self, known: Parameters, visit: Visit, elsewhere: Elsewhere, strict: bool) -> None:
         super().__init__()  # type: ignore[no-untyped-call]
         self._known = known
         self._visit = visit
+        self._elsewhere = elsewhere
         self._strict = strict
         self._all_unknown = False
 
@@ -76,11 +85,14 @@ class _Shadow(TorchDispatchMode):  # type: ignore[no-untyped-call]
         for tensor in written:
             setattr(tensor, _SHADOW, tensor.clone())
         dark_args, dark_kwargs = tree_map(_shadow, (args, kwargs))
-        if not tainted:
-            self._tell(func, args, kwargs, dark_args, dark_kwargs)
+        call = recognise(func, args, kwargs, self._known)
+        if call is not None and call.kind != "norm" and call.name is not None:
+            self._visit(call, None if tainted else recognise(func, dark_args, dark_kwargs, self._known))
         unknown = tainted or any(_has_unknown(tensor) for tensor in tensors_in((dark_args, dark_kwargs)))
         dark = None if tainted else self._in_shadow(func, given, dark_args, dark_kwargs)
         out = func(*args, **kwargs)
+        if call is None:
+            self._note(func, given, tensors_in(out))
         if dark is None:
             for tensor in _written(func, args, kwargs):
                 _forget(_shadow(tensor))
@@ -99,20 +111,13 @@ class _Shadow(TorchDispatchMode):  # type: ignore[no-untyped-call]
         except (RuntimeError, ValueError, IndexError):
             return None
 
-    def _tell(
-        self,
-        func: Any,
-        args: Sequence[Any],
-        kwargs: Mapping[str, Any],
-        dark_args: Sequence[Any],
-        dark_kwargs: Mapping[str, Any],
-    ) -> None:
-        call = recognise(func, args, kwargs, self._known)
-        if call is None or call.kind == "norm" or call.name is None:
-            return
-        dark = recognise(func, dark_args, dark_kwargs, self._known)
-        if dark is not None:
-            self._visit(call, dark)
+    def _note(self, func: Any, given: Sequence[Tensor], made: Sequence[Tensor]) -> None:
+        """A view of a parameter is still that; anything else made of it is not followed."""
+        views = {place(tensor) for tensor in made}
+        for tensor in given:
+            name = self._known.name(tensor)
+            if name is not None and place(tensor) not in views:
+                self._elsewhere(name, func.overloadpacket.__name__)
 
 
 def _shadow(value: Any) -> Any:
