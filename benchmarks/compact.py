@@ -43,7 +43,11 @@ KINDS = {
 
 
 def enliven(module: nn.Module, generator: torch.Generator) -> None:
-    """Norms as after training, and biases that are not zero."""
+    """Norms as after training, biases that are not zero, and no scale or head that hides the rest."""
+    for parameter in module.parameters():
+        if parameter.dim() > 1:
+            drawn = torch.randn(parameter.shape, generator=generator)
+            parameter.data = drawn / max(2, parameter[0].numel()) ** 0.5
     for child in module.modules():
         mean = getattr(child, "running_mean", None)
         if isinstance(mean, torch.Tensor):

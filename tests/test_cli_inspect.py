@@ -38,8 +38,30 @@ def test_layers_groups_and_json(
     assert json.loads(ran.out) == inspection().to_json()
     assert calls[-1] == (
         path,
-        {"arch": "x", "arch_args": {"n": 2}, "inputs": ("3,8,8",), "unsafe_load": True},
-    )
+        {
+            "arch": "x", "arch_args": {"n": 2}, "inputs": ("3,8,8",), "unsafe_load": True,
+            "data": None, "samples": None, "transform": None, "seed": 0,
+        },
+    )  # fmt: skip
+
+
+def test_zeros_with_and_without_data(
+    calls: list[tuple[Any, dict[str, Any]]], tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    path = tmp_path / "m.pth"
+    path.write_bytes(b"x")
+    assert "near zeros" in run_here(capsys, "inspect", path, "--sparsity").out
+    assert "near zeros" not in run_here(capsys, "inspect", path).out
+    assert run_here(capsys, "inspect", path, "--data", "noise", "--samples", "8", "--seed", "3").code == 0
+    given = {key: calls[-1][1][key] for key in ("data", "samples", "transform", "seed")}
+    assert given == {"data": "noise", "samples": 8, "transform": None, "seed": 3}
+    for wrong in (
+        ["--sparsity", "--groups"],
+        ["--samples", "8"],
+        ["--transform", "unit"],
+        ["--data", "nois"],
+    ):
+        assert run_here(capsys, "inspect", path, *wrong).code == 2
 
 
 def test_a_directory_is_rejected_input_and_a_missing_file_wrong_usage(

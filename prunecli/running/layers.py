@@ -18,6 +18,7 @@ from prunecli.running.calls import Call, Parameters, recognise, rows_of
 
 _MADE = "_prunecli_made"
 _SAME = frozenset({"view", "_unsafe_view", "alias", "detach", "clone", "_to_copy"})
+_AFFINE = frozenset({"add", "sub", "mul", "div"})
 
 
 @dataclass
@@ -129,7 +130,8 @@ class _Watch(TorchDispatchMode):  # type: ignore[no-untyped-call]
             before.uses -= same
             return before if same else None
         if torch.Tag.pointwise in func.tags and out.shape == given[0].shape:
-            return self._moved(before, 2, out)
+            # What is added, or scales, by a parameter or a number is no activation yet.
+            return self._moved(before, before.stage if name.rstrip("_") in _AFFINE else 2, out)
         return None
 
     def _begun(self, call: Call, out: Tensor) -> _Made:
