@@ -42,13 +42,17 @@ _prune() {
     if [[ $COMP_WORDBREAKS == *=* ]]; then breaks+==; fi
     if [[ -n $breaks ]]; then cut=${current##*[$breaks]} cut=${current%"$cut"}; fi
     for word in "${typed[@]:0:${#typed[@]} - 1}"; do
-        case $word in inspect|explain|score|run|finetune|sparsify|verify|eval|diff|ls|demo) command=$word; break ;; esac
+        case $word in inspect|explain|score|run|compact|finetune|sparsify|verify|eval|diff|ls|demo) command=$word; break ;; esac
     done
     case $previous in
         --show-completion) _prune_words bash zsh fish; return ;;
+        --data) _prune_open; case $current in imagefolder:* | npz:* | safetensors:* | hf:*) _prune_files ;; *) _prune_words digits imagefolder: torchvision: npz: safetensors: noise ;; esac; return ;;
+        --samples) :; return ;;
+        --transform) _prune_words imagenet inception cifar mnist fashion-mnist signed unit none; return ;;
         --arch) _prune_open; case $current in imagefolder:* | npz:* | safetensors:* | hf:*) _prune_files ;; *) _prune_ask networks ;; esac; return ;;
         --arch-arg) :; return ;;
         --input) :; return ;;
+        --seed) :; return ;;
         --device) _prune_words auto cpu cuda mps; return ;;
         --threads) :; return ;;
         --config) _prune_files; return ;;
@@ -59,14 +63,10 @@ _prune() {
         --loss) _prune_words cross-entropy mse kd; return ;;
         --temperature) :; return ;;
         --against) _prune_files; return ;;
-        --data) _prune_open; case $current in imagefolder:* | npz:* | safetensors:* | hf:*) _prune_files ;; *) _prune_words digits imagefolder: torchvision: npz: safetensors: noise ;; esac; return ;;
-        --samples) :; return ;;
-        --transform) _prune_words imagenet inception cifar mnist fashion-mnist signed unit none; return ;;
         --memory) :; return ;;
         --only) _prune_ask layers; return ;;
         --ignore) _prune_ask layers; return ;;
         --report) _prune_files; return ;;
-        --seed) :; return ;;
         --init) _prune_words random; return ;;
         --speedup) :; return ;;
         --flops) :; return ;;
@@ -121,11 +121,12 @@ _prune() {
         --amp) _prune_words none bf16 fp16; return ;;
     esac
     case $command in
-        '') words='inspect explain score run finetune sparsify verify eval diff ls demo --version --show-completion -h --help' ;;
-        inspect) words='--groups --arch --arch-arg --input --unsafe-load --json --latency --device --threads --config --job -h --help' ;;
+        '') words='inspect explain score run compact finetune sparsify verify eval diff ls demo --version --show-completion -h --help' ;;
+        inspect) words='--groups --sparsity --data --samples --transform --arch --arch-arg --input --unsafe-load --seed --json --latency --device --threads --config --job -h --help' ;;
         explain) words='--arch --arch-arg --input --unsafe-load --json -q --quiet -h --help' ;;
         score) words='--criterion --reduce --normalize --loss --temperature --against --correlate --data --samples --transform --memory --only --ignore --arch --arch-arg --input --unsafe-load --report --force --json -q --quiet --device --seed --threads --config --job -h --help' ;;
         run) words='--init --speedup --flops --params --ratio --criterion --scheme --protect --max-ratio --round-to --steps --reduce --normalize --loss --temperature --repair --data --samples --transform --memory --repair-seconds --preset --sparsify --sparsify-epochs --sparsify-arg --rounds --prune-when --finetune-epochs --finetune-arg --eval-data --heads --only --ignore --ratio-for --round-to-for --arch --arch-arg --input --unsafe-load -o --output --report --force --json -q --quiet --dry-run --plan --tolerance --max-params --max-macs --max-bytes --max-latency --min-accuracy --max-drop --min-agreement --resume --save-minutes --latency --device --seed --threads --config --job -h --help' ;;
+        compact) words='--arch --arch-arg --input --unsafe-load -o --output --report --force --json -q --quiet --seed --threads --config --job -h --help' ;;
         finetune) words='--data --eval-data --samples --transform --augment --epochs --batch-size --optimizer --lr --momentum --weight-decay --schedule --milestones --warmup --clip --ema --patience --recalibrate --loss --label-smoothing --against --distill --distill-temperature --arch --arch-arg --input --unsafe-load -o --output --report --force --json -q --quiet --max-params --max-macs --max-bytes --max-latency --min-accuracy --max-drop --min-agreement --resume --save-minutes --amp --channels-last --latency --device --seed --threads --config --job -h --help' ;;
         sparsify) words='--sparsify --sparsify-arg --speedup --flops --params --ratio --scheme --protect --only --ignore --data --eval-data --samples --transform --augment --epochs --batch-size --optimizer --lr --momentum --weight-decay --schedule --milestones --warmup --clip --ema --patience --recalibrate --loss --label-smoothing --against --distill --distill-temperature --arch --arch-arg --input --unsafe-load -o --output --report --force --json -q --quiet --max-params --max-macs --max-bytes --max-latency --min-accuracy --max-drop --min-agreement --resume --save-minutes --amp --channels-last --latency --device --seed --threads --config --job -h --help' ;;
         verify) words='--against --arch --unsafe-load --json -q --quiet -h --help' ;;
@@ -140,6 +141,7 @@ _prune() {
             explain) _prune_ask modules; if ((! ${#COMPREPLY[@]})); then _prune_files; fi; return ;;
             score) _prune_files; return ;;
             run) _prune_files; return ;;
+            compact) _prune_files; return ;;
             finetune) _prune_files; return ;;
             sparsify) _prune_files; return ;;
             verify) _prune_files; return ;;

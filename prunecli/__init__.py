@@ -12,6 +12,7 @@ __version__ = "0.1.0"
 
 if TYPE_CHECKING:
     from prunecli.api import Result, inspect, prune, verify
+    from prunecli.compacting import compact
     from prunecli.coupling import Space, register_adapter, register_description, register_operator
     from prunecli.criteria import register_criterion
     from prunecli.differing import diff
@@ -54,6 +55,7 @@ _MODULE_OF = {
     "Sparsified": "prunecli.sparsifying",
     "UsageError": "prunecli.errors",
     "Verification": "prunecli.report.model",
+    "compact": "prunecli.compacting",
     "diff": "prunecli.differing",
     "evaluate": "prunecli.evaluating",
     "explain": "prunecli.explaining",
@@ -95,6 +97,7 @@ __all__ = [
     "UsageError",
     "Verification",
     "__version__",
+    "compact",
     "diff",
     "evaluate",
     "explain",

@@ -41,6 +41,7 @@ from prunecli.threads import limited
 from prunecli.training.asked import Trainings
 from prunecli.training.distributed import ALONE, Team, joined
 from prunecli.training.kept import SAVE_SECONDS, Kept
+from prunecli.zeros import sparsity
 
 __all__ = ["Result", "inspect", "prune", "verify"]
 
@@ -295,8 +296,13 @@ def inspect(
     threads: int | None = None,
     unsafe_load: bool = False,
     progress: Callable[[str], None] | None = None,
+    data: str | Samples | None = None,
+    samples: int | None = None,
+    transform: str | None = None,
+    seed: int = 0,
 ) -> Inspection:
-    """Layers, coupled groups and totals of a checkpoint or a module; with ``latency`` how long it takes, on
+    """Layers, coupled groups, totals and zeros of a checkpoint or a module; with ``data``, as ``--data``
+    takes it, also which channels give nothing but zeros on it; with ``latency`` how long it takes, on
     ``device`` with so many ``threads``. Raises ``UsageError`` and ``InputError``.
     """
     where = choose_device(device)
@@ -308,6 +314,11 @@ def inspect(
             space = traced(dense)
         with clock.stage("count"):
             count = counted(dense, dense.module, space)
+        with clock.stage("zeros"):
+            seen = None
+            if data is not None:
+                seen = Calibration(data, samples, transform, seed).opened(dense.module, dense.specs)
+            zeros = sparsity(dense.module, dense.specs, count.total, seen)
         layers = layer_rows(dense.module, None, count.by_module, count.by_module)
         timed = Measured(None)
         if latency:
@@ -325,6 +336,11 @@ def inspect(
             groups=group_rows(space, None),
             pinned=pinned_rows(space),
             timings=clock.seconds,
-            notes=(*unknown_operator_notes(space), *timed.notes),
+            notes=(
+                *(() if seen is None else seen.notes),
+                *unknown_operator_notes(space),
+                *timed.notes,
+            ),
             latency=timed.latency,
+            sparsity=zeros,
         )

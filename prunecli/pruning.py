@@ -44,6 +44,7 @@ from prunecli.stages.stable import sizes_of
 from prunecli.subjects import Dense
 from prunecli.surgery import cut
 from prunecli.training.state import remove_state
+from prunecli.zeros import sparsity
 
 _MOST_ATTEMPTS = 8
 """How often groups that fail a proof are frozen and the choice is made again."""
@@ -294,7 +295,7 @@ class Pruning:
             arch=self.dense.arch,
             arguments=dict(self.dense.arguments),
             inputs=tuple(self.dense.specs),
-            shapes=_shapes(model, self.dense.tensors),
+            shapes=stored_shapes(model, self.dense.tensors),
             patches=patches_for(space, choice.plan.sizes),
             plan=choice.plan,
             digests=digests,
@@ -338,6 +339,7 @@ class Pruning:
             options={k: tuple(v) if isinstance(v, list) else v for k, v in self.options.items()},
             notes=tuple(notes),
             repair=None if mended is None else mended.facts,
+            sparsity=sparsity(model, dense.specs, after.total),
         )
 
     def _goal(self, before: Totals, after: Totals, choice: Choice) -> Goal:
@@ -364,7 +366,7 @@ class Pruning:
         return Goal(kind, asked, reached, self.tolerance, True)
 
 
-def _shapes(model: nn.Module, dense: Mapping[str, Tensor]) -> dict[str, tuple[int, ...]]:
+def stored_shapes(model: nn.Module, dense: Mapping[str, Tensor]) -> dict[str, tuple[int, ...]]:
     """Of all that the file holds, and of the buffers which are not in it but became smaller."""
     shapes = {name: tuple(tensor.shape) for name, tensor in model.state_dict().items()}
     changed = {

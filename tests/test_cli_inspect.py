@@ -41,6 +41,7 @@ def test_layers_groups_and_json(
         {
             "arch": "x", "arch_args": {"n": 2}, "inputs": ("3,8,8",), "unsafe_load": True, "latency": False,
             "device": "auto", "threads": None, "progress": None,
+            "data": None, "samples": None, "transform": None, "seed": 0,
         },
     )  # fmt: skip
 
@@ -68,6 +69,25 @@ def test_latency_for_real(checkpoint: Path, capsys: pytest.CaptureFixture[str]) 
     found = json.loads(run_here(capsys, "inspect", checkpoint, "--latency", "--json").out)
     assert found["latency"]["before"]["median"] > 0
     assert len(found["latency"]["layers"]) == len(found["layers"])
+
+
+def test_zeros_with_and_without_data(
+    calls: list[tuple[Any, dict[str, Any]]], tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    path = tmp_path / "m.pth"
+    path.write_bytes(b"x")
+    assert "near zeros" in run_here(capsys, "inspect", path, "--sparsity").out
+    assert "near zeros" not in run_here(capsys, "inspect", path).out
+    assert run_here(capsys, "inspect", path, "--data", "noise", "--samples", "8", "--seed", "3").code == 0
+    given = {key: calls[-1][1][key] for key in ("data", "samples", "transform", "seed")}
+    assert given == {"data": "noise", "samples": 8, "transform": None, "seed": 3}
+    for wrong in (
+        ["--sparsity", "--groups"],
+        ["--samples", "8"],
+        ["--transform", "unit"],
+        ["--data", "nois"],
+    ):
+        assert run_here(capsys, "inspect", path, *wrong).code == 2
 
 
 def test_a_directory_is_rejected_input_and_a_missing_file_wrong_usage(

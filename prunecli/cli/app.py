@@ -8,6 +8,7 @@ from typing import Any
 import typer
 
 from prunecli.cli import (
+    compact,
     demo,
     diff,
     evaluate,
@@ -39,6 +40,7 @@ _COMMANDS: dict[str, Callable[..., None]] = {
     "explain": explain.explain,
     "score": score.score,
     "run": run.run,
+    "compact": compact.compact,
     "finetune": finetune.finetune,
     "sparsify": sparsify.sparsify,
     "verify": verify.verify,

@@ -1,4 +1,4 @@
-"""``prune inspect``: what is in a checkpoint, layer by layer or group by group."""
+"""``prune inspect``: what is in a checkpoint, layer by layer or group by group, and which of it is zero."""
 
 from __future__ import annotations
 
@@ -10,17 +10,23 @@ from prunecli.cli import names, output
 from prunecli.cli.options import (
     Arch,
     ArchArg,
+    CalibrationCount,
     Checkpoint,
+    Data,
     Device,
     Input,
     Json,
     Latency,
+    Seed,
     Threads,
+    Transform,
     UnsafeLoad,
     network,
+    require_data,
     require_from,
     require_readable,
 )
+from prunecli.errors import UsageError
 
 
 def inspect(
@@ -28,16 +34,34 @@ def inspect(
     groups: Annotated[
         bool, typer.Option("--groups", help="Show what can only be removed together, instead of layers.")
     ] = False,
+    sparsity: Annotated[
+        bool,
+        typer.Option(
+            "--sparsity",
+            help="Show zeros of every layer: dead, equal and (with --data) inactive channels, 2:4.",
+        ),
+    ] = False,
+    data: Data = None,
+    samples: CalibrationCount = None,
+    transform: Transform = None,
     arch: Arch = None,
     arch_arg: ArchArg = None,
     input: Input = None,
     unsafe_load: UnsafeLoad = False,
+    seed: Seed = 0,
     json: Json = False,
     latency: Latency = False,
     device: Device = "auto",
     threads: Threads = None,
 ) -> None:
-    """Show the layers or the coupled groups of a checkpoint."""
+    """Show the layers, the coupled groups or the zeros of a checkpoint."""
+    if groups and sparsity:
+        raise UsageError("--groups and --sparsity each decide what is shown", "give one of them")
+    require_data(data, samples, transform, 1)
+    require_from("--seed", seed, 0)
+    if data is None and (samples is not None or transform is not None):
+        given = "--samples" if samples is not None else "--transform"
+        raise UsageError(f"{given} is given without --data", "--data imagefolder:DIR")
     of = network(arch, arch_arg, input, unsafe_load)
     names.require_known("device", device, names.DEVICES)
     require_from("--threads", threads, 1)
@@ -48,6 +72,7 @@ def inspect(
         found = prunecli.inspect(
             ckpt, arch=of.arch, arch_args=of.arguments, inputs=of.inputs, unsafe_load=of.unsafe_load,
             latency=latency, device=device, threads=threads, progress=progress,
+            data=data, samples=samples, transform=transform, seed=seed,
         )  # fmt: skip
     output.notes((*found.network.notes, *found.notes))
     if json:
@@ -55,4 +80,4 @@ def inspect(
         return
     from prunecli.report.terminal import inspection
 
-    output.show(*inspection(found, groups=groups))
+    output.show(*inspection(found, groups=groups, zeros=sparsity))

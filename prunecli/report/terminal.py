@@ -13,6 +13,7 @@ from rich.table import Table
 from rich.text import Text
 
 from prunecli.report import mended
+from prunecli.report import zeros as zero_rows
 from prunecli.report.evaluated import quality
 from prunecli.report.finetuned import epochs, settings, sparsity
 from prunecli.report.model import GroupRow, Inspection, Proof, Report, Totals, Verification
@@ -60,8 +61,8 @@ def planned(report: Report) -> tuple[RenderableType, ...]:
     )
 
 
-def inspection(found: Inspection, groups: bool) -> tuple[RenderableType, ...]:
-    """A checkpoint: totals, then its layers or its groups, all of them."""
+def inspection(found: Inspection, groups: bool, zeros: bool = False) -> tuple[RenderableType, ...]:
+    """A checkpoint: totals, then its layers, its groups or the zeros of its layers, all of them."""
     source = found.checkpoint.name if found.checkpoint else "module"
     free = sum(row.status == "prunable" for row in found.groups)
     facts = [
@@ -75,6 +76,8 @@ def inspection(found: Inspection, groups: bool) -> tuple[RenderableType, ...]:
         facts.append(("latency", _latency_line(found.latency)))
     facts += _unsupported(found.unsupported)
     top = (heading(source, found.network), Text(), pairs(facts), Text())
+    if zeros:
+        return *top, zero_rows.table(found.sparsity)
     if not groups:
         return *top, _layer_table(found)
     pinned = Counter(row.reason for row in found.pinned)
@@ -139,7 +142,8 @@ def target_line(report: Report) -> str:
     """What was asked for, and what was reached."""
     goal = report.target
     if goal.asked is None:
-        done = "plan applied" if goal.kind == "plan" else "the groups that were named"
+        kinds = {"plan": "plan applied", "compact": "dead units"}
+        done = kinds.get(goal.kind, "the groups that were named")
         return f"{done}, {goal.reached:.4g}x fewer MACs"
     verdict = "met" if goal.met else "NOT met"
     return (
