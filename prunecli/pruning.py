@@ -28,7 +28,7 @@ from prunecli.plan import Plan
 from prunecli.proofs import Subject, patches_for, pruned
 from prunecli.repairing import Mend, Mended, mend
 from prunecli.report.model import Goal, Output, Proof, Report, Totals
-from prunecli.report.rows import group_rows, layer_rows, pinned_rows
+from prunecli.report.rows import group_rows, layer_rows, pinned_rows, score_rows
 from prunecli.saving import Saving, stored
 from prunecli.selection import Asked, Choice, Target
 from prunecli.selection.singled import held_for_heads, singled
@@ -287,6 +287,7 @@ class Pruning:
             options={k: tuple(v) if isinstance(v, list) else v for k, v in self.options.items()},
             notes=tuple(notes),
             repair=None if mended is None else mended.facts,
+            scores=score_rows(choice.scores, choice.stay),
         )
 
     def _goal(self, before: Totals, after: Totals, choice: Choice) -> Goal:
