@@ -12,25 +12,27 @@ from typing import Any
 
 from prunecli.errors import OutputError
 from prunecli.plan import Plan
-from prunecli.report import markdown, spreadsheet
+from prunecli.report import html, markdown, spreadsheet
 from prunecli.report.model import Report
 from prunecli.report.scored import Scoring
 from prunecli.report.trained import Finetuning
 
 
 def write_report(report: Report | Finetuning, path: Path) -> None:
-    """Write ``report`` as the ending of ``path`` says, ``.md``, ``.csv`` or JSON, whole or not at all. Raises
-    ``OutputError``.
+    """Write ``report`` as the ending of ``path`` says, ``.md``, ``.csv``, ``.html`` or JSON, whole or not at
+    all. Raises ``OutputError``.
     """
     _write(rendered(report, path.suffix), path)
 
 
 def rendered(report: Report | Finetuning, ending: str) -> str:
-    """``report`` as Markdown (``.md``), CSV (``.csv``) or JSON."""
+    """``report`` as Markdown (``.md``), CSV (``.csv``), a page (``.html``) or JSON."""
     if ending == ".md":
         return markdown.finetuning(report) if isinstance(report, Finetuning) else markdown.result(report)
     if ending == ".csv":
         return spreadsheet.epochs(report) if isinstance(report, Finetuning) else spreadsheet.layers(report)
+    if ending == ".html":
+        return html.finetuning(report) if isinstance(report, Finetuning) else html.result(report)
     return _json(report.to_json())
 
 

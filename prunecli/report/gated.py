@@ -2,16 +2,20 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
+
+FRACTION = "fraction"
 
 
 @dataclass(frozen=True, slots=True)
 class Gate:
     """One limit, named as its option without the dashes (``max-params``, ``min-accuracy``).
 
-    ``found`` is in the unit of ``limit``, and None where the figure could not be taken; then the gate is not
-    ``passed``.
+    ``unit`` is ``parameters``, ``MACs``, ``bytes`` (of the tensors), ``ms`` or ``fraction`` (0 to 1; what
+    accuracy drops by is one too). ``found`` is in the unit of ``limit``, and None where the figure could not
+    be taken, or was not any more once another gate had failed; then the gate is not ``passed``. A figure that
+    equals the limit is within it.
     """
 
     name: str
@@ -24,3 +28,21 @@ class Gate:
 def passed(gates: Iterable[Gate]) -> bool:
     """Whether every gate holds."""
     return all(gate.passed for gate in gates)
+
+
+def amount(value: float, unit: str) -> str:
+    """A figure to the last digit, so that it can be told from the limit: 12,700,100 parameters, 91.9444%."""
+    if unit == FRACTION:
+        return f"{100 * value:.6g}%"
+    return f"{value:,.4f}".rstrip("0").rstrip(".") + f" {unit}"
+
+
+def rows(gates: Iterable[Gate]) -> Iterator[tuple[str, str, str, str]]:
+    """In words: the option, what it was to be, what it is, and ``passed``, ``FAILED`` or ``not judged``."""
+    for gate in gates:
+        limit = f"{'at least' if gate.name.startswith('min-') else 'at most'} {amount(gate.limit, gate.unit)}"
+        if gate.found is None:
+            yield f"--{gate.name}", limit, "-", "not judged"
+        else:
+            verdict = "passed" if gate.passed else "FAILED"
+            yield f"--{gate.name}", limit, amount(gate.found, gate.unit), verdict
