@@ -49,6 +49,7 @@ LAYERS = (
 )
 PRUNED = GroupRow("conv1", "channels", 64, 40, ("conv1", "bn1", "layer1.0.conv1"), "pruned")
 WHOLE = GroupRow("fc", "channels", 10, 10, ("fc",), "whole", "it reaches the output of the network")
+PINNED = PinnedRow("fc.weight", 0, "output of the network")
 FREE = GroupRow("conv1", "channels", 64, 64, ("conv1", "bn1"), "prunable", None, "mean over the axis")
 
 
@@ -66,7 +67,7 @@ def report(groups: tuple[GroupRow, ...] = (PRUNED, WHOLE)) -> Report:
         unsupported={"aten::cumsum": 2},
         layers=LAYERS,
         groups=groups,
-        pinned=(PinnedRow("fc.weight", 0, "output of the network"),),
+        pinned=(PINNED,),
         steps=(0.31,),
         timings={"trace": 0.21, "score": 0.05, "reload": 2.5},
         proofs=(Proof("masked network", True, 1.2e-6, 1e-4), Proof("reload", True)),
@@ -103,7 +104,7 @@ def inspection(groups: tuple[GroupRow, ...] = (FREE, WHOLE)) -> Inspection:
         unsupported={},
         layers=LAYERS,
         groups=groups,
-        pinned=(PinnedRow("fc.weight", 0, "output of the network"),),
+        pinned=(PINNED,),
     )
 
 

@@ -11,23 +11,29 @@ from math import ceil, floor
 
 from prunecli.report.html.markup import text
 
-TALL = 32
+TALL = 24
+BARS = 1200
+"""On a strip, which is hardly wider than that in pixels."""
+BAR = 10
+"""Of a bar in a histogram, in pixels like ``TALL``; a strip is as wide as there is room."""
 SLOT, EPOCHS_WIDE, PLOT_TALL = 96, 240, 150
-_LEFT, _TOP, _BELOW = 56, 24, 36
+_LEFT, _TOP, _BELOW = 56, 24, 44
+_LABELS = _TOP + PLOT_TALL + 36
 
 
-def skyline(values: Sequence[float], most: float) -> str:
-    """The outline of bars one wide and up to ``TALL`` high, next to each other from left to right."""
+def skyline(values: Sequence[float], most: float, wide: int = 1) -> str:
+    """The outline of bars ``wide`` and up to ``TALL`` high, next to each other from left to right."""
     heights = [round(TALL * value / most) if most else 0 for value in values]
     steps, level = [f"M0 {TALL}"], 0
     for height, together in groupby(heights):
-        steps.append(f"v{level - height}h{sum(1 for _ in together)}")
+        steps.append(f"v{level - height}" * (level != height) + f"h{wide * sum(1 for _ in together)}")
         level = height
-    return f"{''.join(steps)}V{TALL}z"
+    return f"{''.join(steps)}V{TALL}"
 
 
 def strip(name: str, detail: str, before: Sequence[float], after: Sequence[float] | None = None) -> str:
     """One figure of every layer, in order: what it was, and in front of it what it is."""
+    before, after = thinned(before), None if after is None else thinned(after)
     most = max(*before, *(after or ()), 0.0)
     front = "" if after is None else f'<path class="after" d="{skyline(after, most)}"/>'
     return (
@@ -37,29 +43,43 @@ def strip(name: str, detail: str, before: Sequence[float], after: Sequence[float
     )
 
 
+def thinned(values: Sequence[float]) -> Sequence[float]:
+    """At most ``BARS``, each of them the largest of ``together`` neighbours."""
+    step = together(len(values))
+    return [max(values[first : first + step]) for first in range(0, len(values), step)]
+
+
+def together(number: int) -> int:
+    """How many of ``number`` share a bar."""
+    return -(-number // BARS) or 1
+
+
 def histogram(counts: Sequence[int], removed: Sequence[int]) -> str:
     """How many units there are in each part, with those in front that were removed."""
     most = max(*counts, 1)
     words = f"{' '.join(map(str, counts))}; removed {' '.join(map(str, removed))}"
-    gone = f'<path class="gone" d="{skyline(removed, most)}"/>' if any(removed) else ""
+    gone = f'<path class=gone d="{skyline(removed, most, BAR)}"/>' if any(removed) else ""
     return (
-        f'<svg class="hist" viewBox="0 0 {len(counts)} {TALL}" preserveAspectRatio="none" role="img" '
-        f'aria-label="{words}"><path class="after" d="{skyline(counts, most)}"/>{gone}</svg>'
+        f'<svg class=hist role=img aria-label="{words}">'
+        f'<path class=after d="{skyline(counts, most, BAR)}"/>{gone}</svg>'
     )
 
 
 @dataclass(frozen=True)
 class Stop:
-    """Networks one after the other: one of a ``name`` with its figure, or a training without a name of its
-    own, with one figure per epoch.
-    """
+    """A network, with its figure; or a training, with one for each epoch."""
 
     name: str
     values: tuple[float, ...]
 
     @property
+    def label(self) -> str:
+        return self.name if len(self.values) == 1 else f"{self.name}, {len(self.values)} epochs"
+
+    @property
     def width(self) -> int:
-        return SLOT if len(self.values) == 1 else min(EPOCHS_WIDE, SLOT + 4 * len(self.values))
+        """What its figures need, and its label."""
+        return max(SLOT, 7 * len(self.label) + 16, min(EPOCHS_WIDE, 4 * len(self.values)))
 
 
 def course(what: str, stops: Sequence[Stop]) -> str:
@@ -68,13 +88,16 @@ def course(what: str, stops: Sequence[Stop]) -> str:
     low, high = floor(10 * min(values)) / 10, ceil(10 * max(values)) / 10
     high = high if high > low else low + 0.1
     width, height = _LEFT + sum(stop.width for stop in stops), _TOP + PLOT_TALL + _BELOW
-    line, marks, left = [], [], float(_LEFT)
-    for stop in stops:
-        places = _places(stop, left)
-        line += [f"{x:.0f} {_y(value, low, high):.0f}" for x, value in zip(places, stop.values, strict=True)]
-        marks.append(_named(stop, places, left, low, high))
+    line, marks, left = [], [], _LEFT
+    for index, stop in enumerate(stops):
+        heights = [_y(value, low, high) for value in stop.values]
+        line += [f"{x:.0f} {y:.0f}" for x, y in zip(_places(stop, left), heights, strict=True)]
+        beside = (*stops[max(0, index - 1)].values[-1:], *stops[min(index + 1, len(stops) - 1)].values[:1])
+        # Where the line comes down to it from one side at least, its figure is below.
+        dips = stop.values[0] < max(beside) and stop.values[0] <= min(beside)
+        marks.append(_trained(stop, left) if len(heights) > 1 else _marked(stop, left, heights[0], dips))
         left += stop.width
-    said = "; ".join(f"{stop.name} {', '.join(map(_exact, stop.values[-1:]))}" for stop in stops)
+    said = "; ".join(f"{stop.name} {_exact(stop.values[-1])}" for stop in stops)
     return (
         f'<div class="scroll plain" role="region" tabindex="0" aria-label="{text(what)}">'
         f'<svg class="course" width="{width}" height="{height}" viewBox="0 0 {width} {height}" role="img" '
@@ -83,7 +106,7 @@ def course(what: str, stops: Sequence[Stop]) -> str:
     )
 
 
-def _places(stop: Stop, left: float) -> list[float]:
+def _places(stop: Stop, left: int) -> list[float]:
     """Where its figures are: in the middle, or from end to end."""
     number = len(stop.values)
     if number == 1:
@@ -95,18 +118,22 @@ def _y(value: float, low: float, high: float) -> float:
     return _TOP + PLOT_TALL * (high - value) / (high - low)
 
 
-def _named(stop: Stop, places: Sequence[float], left: float, low: float, high: float) -> str:
-    middle, base = left + stop.width / 2, _TOP + PLOT_TALL + 20
-    if len(stop.values) > 1:
-        edge = f"M{left:.0f} {_TOP}v{PLOT_TALL}m{stop.width} 0v-{PLOT_TALL}"
-        label = f"{stop.name}, {len(stop.values)} epochs"
-        return f'<path class="edge" d="{edge}"/><text x="{middle:.0f}" y="{base}">{text(label)}</text>'
-    value = stop.values[0]
-    top = _y(value, low, high)
+def _marked(stop: Stop, left: int, height: float, dips: bool) -> str:
+    """A network: a point, with its figure below it where the line dips."""
+    x, beside = left + stop.width // 2, height + (18 if dips else -9)
     return (
-        f'<circle cx="{middle:.0f}" cy="{top:.0f}" r="4"/>'
-        f'<text class="figure" x="{middle:.0f}" y="{top - 9:.0f}">{_exact(value)}</text>'
-        f'<text x="{middle:.0f}" y="{base}">{text(stop.name)}</text>'
+        f'<circle cx="{x}" cy="{height:.0f}" r="4"/>'
+        f'<text class="figure" x="{x}" y="{beside:.0f}">{_exact(stop.values[0])}</text>'
+        f'<text x="{x}" y="{_LABELS}">{text(stop.label)}</text>'
+    )
+
+
+def _trained(stop: Stop, left: int) -> str:
+    """A training, between its first and its last epoch."""
+    edge = f"M{left} {_TOP}v{PLOT_TALL}m{stop.width} 0v-{PLOT_TALL}"
+    return (
+        f'<path class="edge" d="{edge}"/>'
+        f'<text x="{left + stop.width // 2}" y="{_LABELS}">{text(stop.label)}</text>'
     )
 
 

@@ -55,7 +55,9 @@ def quality(
         number(found.classes, "{:,}".format, f"{places[name]}/classes") for name, found in networks.items()
     ]
     rows += [("samples", *seen), *([("classes", *known)] if any(one != NOTHING for one in known) else [])]
-    return Section("quality", "Quality", (picture, small_table(("", *networks), rows)))
+    return Section(
+        "quality", "Quality", (picture, small_table("quality", ("", *networks), rows, figures=True))
+    )
 
 
 def figure_of(networks: Iterable[Quality]) -> tuple[str, str]:
@@ -83,7 +85,7 @@ def epochs_of(name: str, rows: Sequence[EpochRow], key: str) -> list[Stop]:
     """The figure after every epoch, where it was taken then; one alone is that of the network behind it."""
     values = [getattr(row.quality, key) for row in rows if row.quality is not None]
     known = tuple(value for value in values if value is not None)
-    return [Stop(f"{name}: training", known)] if len(known) > 1 else []
+    return [Stop(name, known)] if len(known) > 1 else []
 
 
 def training(found: Sequence[TrainedStage]) -> Section | None:
@@ -99,7 +101,7 @@ def _stage(stage: TrainedStage, index: int) -> tuple[str | Table, ...]:
     facts = [
         ("data", data(stage.data, f"{at}/data")),
         *([("measured on", data(stage.validation, f"{at}/validation"))] if stage.validation else []),
-        ("learned from the dense network", "yes" if stage.distilled else "no"),
+        *([("learned from", "the data and the dense network")] if stage.distilled else []),
         ("on", where(stage.device, stage.threads, at)),
         ("time", number(stage.seconds, seconds, f"{at}/seconds")),
         *best(stage.best, at),

@@ -109,7 +109,11 @@ def _stops(found: Finetuning, key: str) -> list[Stop]:
     known = {name: getattr(quality, key) for name, quality in named.items() if quality is not None}
     single = [Stop(name, (value,)) for name, value in known.items() if value is not None]
     last = [stop for stop in single if stop.name == "after"]
-    return [*(stop for stop in single if stop not in last), *course.epochs_of("", found.epochs, key), *last]
+    return [
+        *(stop for stop in single if stop not in last),
+        *course.epochs_of("training", found.epochs, key),
+        *last,
+    ]
 
 
 def _training(found: Finetuning) -> tuple[str | Table, ...]:

@@ -24,7 +24,7 @@ from prunecli.report.timed import Latency
 
 def ms(value: float) -> str:
     """12.3 ms"""
-    return f"{value:.3g} ms"
+    return f"{value:#.3g}".rstrip(".") + " ms"
 
 
 def small(value: float) -> str:
@@ -43,17 +43,23 @@ def headline(before: Totals, after: Totals, latency: Latency | None, final: Iter
     if latency and latency.after:
         was, now = latency.before.median, latency.after.median
         where = "/latency/before/median", "/latency/after/median"
-        parts.append(_figure(f"latency on {latency.device}", was, now, ms, *where))
+        parts.append(_figure("latency", was, now, ms, *where, "faster"))
     return f'<dl class="headline">{"".join((*parts, *final))}</dl>'
 
 
 def _figure(
-    name: str, before: float, after: float, shown: Callable[[Any], str], was_at: str, now_at: str
+    name: str,
+    before: float,
+    after: float,
+    shown: Callable[[Any], str],
+    was_at: str,
+    now_at: str,
+    better: str = "smaller",
 ) -> str:
     left = percent(after / before) if before else 100
     return (
         f"<div><dt>{text(name)}</dt><dd><b>{number(after, shown, now_at)}</b> "
-        f"<span>from {number(before, shown, was_at)}, {times(before, after)} smaller</span>"
+        f"<span>from {number(before, shown, was_at)}, {times(before, after)} {better}</span>"
         f'<i class="gauge a{left}"></i></dd></div>'
     )
 
@@ -83,7 +89,7 @@ def verdict(report: Report) -> str:
     lines = [(report.target.met, "target", goal(report.target))]
     lines += _judged("proof", "proofs", [(proof.name, proof.passed) for proof in report.proofs])
     lines += _judged("gate", "gates", [(f"--{gate.name}", gate.passed) for gate in report.gates])
-    items = "".join(f"<li>{mark(holds)} <b>{name}</b> {said}</li>" for holds, name, said in lines)
+    items = "".join(f"<li><b>{name}</b> {mark(holds)} {said}</li>" for holds, name, said in lines)
     return f'<ul class="verdict">{items}</ul>'
 
 
@@ -118,7 +124,7 @@ def gates(found: Sequence[Gate]) -> Section | None:
         said = "not judged" if gate.found is None else ""
         judged = f'<span class="fail">{said}</span>' if said else mark(gate.passed)
         rows.append((f"<code>--{text(gate.name)}</code>", f"{bound} {limit}", here, judged))
-    return Section("gates", "Gates", (small_table(("gate", "limit", "found", "verdict"), rows),))
+    return Section("gates", "Gates", (small_table("gates", ("gate", "limit", "found", "verdict"), rows),))
 
 
 def _gate_figure(value: float | None, unit: str, at: str) -> str:
@@ -136,7 +142,9 @@ def proofs(found: Sequence[Proof]) -> Section | None:
         )
         for index, proof in enumerate(found)
     ]  # fmt: skip
-    return Section("proofs", "Proofs", (small_table(("proof", "verdict", "error", "limit", "detail"), rows),))
+    return Section(
+        "proofs", "Proofs", (small_table("proofs", ("proof", "verdict", "error", "limit", "detail"), rows),)
+    )
 
 
 def notes(found: Iterable[str]) -> Section | None:
@@ -175,10 +183,16 @@ def settings(found: Mapping[str, Any], at: str) -> str:
     for name, value in found.items():
         if value is None or value == () or value == []:
             continue
-        is_number = isinstance(value, int | float) and not isinstance(value, bool)
-        shown = number(value, "{:g}".format, at + pointer(name)) if is_number else text(_words(value))
-        rows.append((name, shown))
+        rows.append((name, _setting(value, at + pointer(name))))
     return pairs(rows)
+
+
+def _setting(value: Any, at: str) -> str:
+    if isinstance(value, tuple | list):
+        return ", ".join(_setting(each, at + pointer(index)) for index, each in enumerate(value))
+    if isinstance(value, int | float) and not isinstance(value, bool):
+        return number(value, "{:g}".format, at)
+    return text({True: "yes", False: "no"}.get(value, value))
 
 
 def spent(timings: Mapping[str, float]) -> str:
@@ -198,12 +212,6 @@ def uncounted(found: Mapping[str, int]) -> str:
 def smaller(before: float, after: float) -> str:
     """What went, as a share."""
     return share(1 - after / before) if before else "-"
-
-
-def _words(value: Any) -> str:
-    if isinstance(value, tuple | list):
-        return ", ".join(map(str, value))
-    return {True: "yes", False: "no"}[value] if isinstance(value, bool) else str(value)
 
 
 def _network(network: NetworkFacts) -> str:

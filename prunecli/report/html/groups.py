@@ -41,23 +41,24 @@ def groups(rows: Sequence[GroupRow]) -> Section | None:
         "</figcaption></figure>"
     )
     return Section(
-        "groups", "Groups", (picture, _reasons(whole, letters), Table("group", "/groups", _GROUP, rows))
+        "groups",
+        "Groups",
+        (picture, _reasons(whole, letters), Table("group", "/groups", _columns(rows), rows)),
     )
 
 
 def _tiles(rows: Sequence[GroupRow], letters: Mapping[str, str]) -> Iterator[tuple[str, int, str, str]]:
     for row in rows:
         kind = row.status + (" changes" if row.value_changing else "")
-        left = f"{row.name}: {row.kept} of {row.dense} kept"
         letter = letters[_why(row)] if row.status == "whole" else ""
-        yield kind, percent(row.kept / row.dense), letter, f"{left}, {row.reason}" if row.reason else left
+        yield kind, percent(row.kept / row.dense), letter, f"{row.name}: {row.kept} of {row.dense}"
 
 
 def _reasons(whole: Counter[str], letters: Mapping[str, str]) -> str:
     if not whole:
         return ""
     rows = [(f"<b>{letters[why]}</b>", f"{number:,}", text(why)) for why, number in whole.most_common()]
-    return small_table(("", "groups left whole", "because"), rows)
+    return small_table("groups left whole", ("", "groups", "left whole because"), rows)
 
 
 def _why(row: GroupRow) -> str:
@@ -74,17 +75,18 @@ def _layers(names: Sequence[str]) -> str:
     return first + (f" and {plural(more, 'more layer')}" if more > 0 else "")
 
 
-_GROUP = [
-    Column("group", "name", kind="name"),
-    Column("kind", "kind", kind="words"),
-    Column("dense", "dense", "{:,}".format, over="units"),
-    Column("kept", "kept", "{:,}".format, over="units"),
-    Column("removed", of=lambda row: 1 - row.kept / row.dense, shown=share, over="units", most=1.0),
-    Column("status", "status", kind="words"),
-    Column("reason", "reason", kind="words"),
-    Column("value-changing", "value_changing", kind="words"),
-    Column("reaches", "layers", _layers, kind="words"),
-]
+def _columns(rows: Sequence[GroupRow]) -> list[Column]:
+    why = [("reason", "reason"), ("value-changing", "value_changing")]
+    return [
+        Column("group", "name", kind="name"),
+        Column("kind", "kind", kind="words"),
+        Column("dense", "dense", "{:,}".format, over="units"),
+        Column("kept", "kept", "{:,}".format, over="units"),
+        Column("removed", of=lambda row: 1 - row.kept / row.dense, shown=share, over="units", most=1.0),
+        Column("status", "status", kind="words"),
+        *(Column(words, key, kind="words") for words, key in why if any(getattr(row, key) for row in rows)),
+        Column("reaches", "layers", _layers, kind="words"),
+    ]
 
 
 def scores(rows: Sequence[ScoreHistogram]) -> Section | None:
@@ -123,7 +125,7 @@ def pinned(rows: Sequence[PinnedRow]) -> Section | None:
         Column("because", "reason", kind="words"),
     ]
     each = Table("pinned dimension", "/pinned", columns, rows)
-    body = (small_table(("dimensions", "because"), by_reason), each)
+    body = (small_table("reasons", ("dimensions", "because"), by_reason), each)
     return Section("pinned", "What cannot be cut", body)
 
 
@@ -146,7 +148,7 @@ def repair(found: RepairFacts | None) -> Section | None:
         )
         for name, value in found.errors.items()
     ]
-    tried = small_table(("candidate", "output error", ""), errors) if errors else ""
+    tried = small_table("candidates", ("candidate", "output error", ""), errors) if errors else ""
     columns = [
         Column("operation", "weight", kind="name"),
         Column("method", of=lambda row: row.method or "left as cut", kind="words"),

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 
-from prunecli.report.html.charts import strip
+from prunecli.report.html.charts import strip, together
 from prunecli.report.html.figures import ms
 from prunecli.report.html.markup import Column, Section, Table, number, pairs, share, text
 from prunecli.report.model import LayerRow
@@ -45,9 +45,16 @@ def _profile(rows: Sequence[LayerRow], latency: Latency | None) -> str:
         zeros = [row.sparsity for row in rows]
         drawn.append(strip("zeros", f"dense, up to {share(max(zeros))}", zeros))
     return (
-        f'<figure class="profile">{"".join(drawn)}<figcaption>One bar per layer, from the first to the last: '
+        f'<figure class="profile">{"".join(drawn)}<figcaption>{_bars(len(rows))}, from the first to the last: '
         '<span class="key before">before</span> <span class="key after">after</span>. '
         "The figures are in the table.</figcaption></figure>"
+    )
+
+
+def _bars(number: int) -> str:
+    alike = together(number)
+    return (
+        "One bar per layer" if alike == 1 else f"One bar per {alike} layers, as high as the largest of them"
     )
 
 
@@ -144,7 +151,7 @@ def _by_layer(found: Latency, cheaper: Mapping[str, str]) -> Table:
 
 
 def _ms(value: float) -> str:
-    return f"{value:.3g}"
+    return ms(value).removesuffix(" ms")
 
 
 def _faster(layer: LayerLatency) -> str | None:

@@ -53,11 +53,12 @@ class Section:
     body: tuple[str | Table, ...]
 
     def shown(self, room: int) -> str:
-        """As HTML; its tables are about ``room`` characters long together, at most."""
+        """As HTML of about ``room`` bytes at most, as far as that is for its tables to decide."""
+        room -= sum(weight(part) for part in self.body if isinstance(part, str))
         parts = []
         for part in self.body:
             parts.append(part if isinstance(part, str) else part.shown(room))
-            room -= 0 if isinstance(part, str) else len(parts[-1])
+            room -= 0 if isinstance(part, str) else weight(parts[-1])
         heading = f'<h2 id="{self.anchor}-title">{text(self.title)}</h2>'
         inner = "".join(parts)
         return f'<section id="{self.anchor}" aria-labelledby="{self.anchor}-title">{heading}{inner}</section>'
@@ -92,6 +93,11 @@ def value_at(row: Any, at: str) -> Any:
     return row
 
 
+def weight(markup: str) -> int:
+    """In bytes."""
+    return len(markup.encode())
+
+
 def pairs(rows: Iterable[tuple[str, str]]) -> str:
     """Facts by name; the facts are HTML."""
     items = "".join(f"<div><dt>{text(name)}</dt><dd>{value}</dd></div>" for name, value in rows)
@@ -110,12 +116,12 @@ class Table:
     rows: Sequence[Any]
 
     def shown(self, room: int) -> str:
-        """As HTML of about ``room`` characters at most; it says how many rows it leaves out."""
+        """As HTML of about ``room`` bytes at most; it says how many rows it leaves out."""
         if not self.rows:
             return ""
         lines = [f"<tr>{''.join(_cell(column, row) for column in self.columns)}" for row in self.rows]
         fits, left = 0, room - _AROUND
-        while fits < len(lines) and (left := left - len(lines[fits])) >= 0:
+        while fits < len(lines) and (left := left - weight(lines[fits])) >= 0:
             fits += 1
         title = text(plural(len(lines), self.name))
         if fits < len(lines):
@@ -139,15 +145,19 @@ def folded(title: str, body: str, is_open: bool = False) -> str:
     return f"<details{' open' if is_open else ''}><summary>{title}</summary>{body}</details>"
 
 
-def small_table(titles: Sequence[str], rows: Iterable[Sequence[str]]) -> str:
-    """A few rows of HTML; the first cell of each names it."""
+def small_table(
+    name: str, titles: Sequence[str], rows: Iterable[Sequence[str]], figures: bool = False
+) -> str:
+    """A few rows of HTML; the first cell of each names it, the others may all be ``figures``."""
     head = "".join(f'<th scope="col">{text(title)}</th>' for title in titles)
     lines = (
         f'<tr><th scope="row">{first}</th>{"".join(f"<td>{cell}</td>" for cell in rest)}</tr>'
         for first, *rest in rows
     )
+    said = text(name)
     return (
-        f'<div class="scroll small"><table><thead><tr>{head}</tr></thead>'
+        f'<div class="scroll {"figures" if figures else "small"}" role="region" tabindex="0" '
+        f'aria-label="{said}"><table><caption>{said}</caption><thead><tr>{head}</tr></thead>'
         f"<tbody>{''.join(lines)}</tbody></table></div>"
     )
 
@@ -209,6 +219,15 @@ def _bar(column: Column, value: Any) -> str:
 
 def _exactly(column: Column, value: Any, shown: str) -> str:
     """What follows from figures that the page has anyway is as exact as it is shown."""
-    if not _is_known(value) or shown == repr(value) or not column.at:
+    if not isinstance(value, int | float) or not _is_known(value) or not column.at:
         return ""
-    return f" data-v={value!r}" if isinstance(value, int | float) else ""
+    return "" if _reads_as(shown, value) else f" data-v={value!r}"
+
+
+def _reads_as(shown: str, value: float) -> bool:
+    """Whether what is shown is the value to the last digit, with commas or as a percentage."""
+    digits = shown.replace(",", "")
+    try:
+        return float(digits[:-1]) / 100 == value if digits.endswith("%") else float(digits) == value
+    except ValueError:
+        return False

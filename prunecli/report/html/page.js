@@ -9,7 +9,7 @@
     if (cell.dataset.v !== undefined) return Number(cell.dataset.v);
     if (shown === "-" || shown === "") return null;
     if (cell.tagName === "TH" || cell.classList.contains("t")) return shown;
-    return Number.parseFloat(shown.replaceAll(",", ""));
+    return Number.parseFloat(shown.replaceAll(",", "")) / (shown.endsWith("%") ? 100 : 1);
   };
 
   const compare = (a, b, sign) => {

@@ -8,7 +8,7 @@ from functools import cache
 from hashlib import sha256
 from importlib.resources import files
 
-from prunecli.report.html.markup import Section, text
+from prunecli.report.html.markup import Section, text, weight
 
 LONGEST = 900_000
 """What of a page is given to its sections, in order, so that all of it is less than a megabyte."""
@@ -22,7 +22,7 @@ def page(title: str, under: str | None, head: str, sections: Sequence[Section]) 
     links = "".join(f'<li><a href="#{each.anchor}">{text(each.title)}</a></li>' for each in sections)
     parts: list[str] = []
     for each in sections:
-        parts.append(each.shown(LONGEST - len(head) - sum(map(len, parts))))
+        parts.append(each.shown(LONGEST - sum(map(weight, (head, *parts)))))
     body = "\n".join(parts)
     network = f"<p>{text(under)}</p>" if under else ""
     return f"""<!doctype html>
