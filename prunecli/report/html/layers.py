@@ -45,8 +45,8 @@ def _profile(rows: Sequence[LayerRow], latency: Latency | None) -> str:
         zeros = [row.sparsity for row in rows]
         drawn.append(strip("zeros", f"dense, up to {share(max(zeros))}", zeros))
     return (
-        f'<figure class="profile">{"".join(drawn)}<figcaption>{_bars(len(rows))}, from the first to the last: '
-        '<span class="key before">before</span> <span class="key after">after</span>. '
+        f'<figure class="profile">{"".join(drawn)}<figcaption>{_bars(len(rows))}, from the first to '
+        'the last: <span class="key before">before</span> <span class="key after">after</span>. '
         "The figures are in the table.</figcaption></figure>"
     )
 

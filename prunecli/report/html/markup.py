@@ -52,9 +52,13 @@ class Section:
     title: str
     body: tuple[str | Table, ...]
 
+    @property
+    def fixed(self) -> int:
+        """The bytes of all that is not a table."""
+        return sum(weight(part) for part in self.body if isinstance(part, str))
+
     def shown(self, room: int) -> str:
-        """As HTML of about ``room`` bytes at most, as far as that is for its tables to decide."""
-        room -= sum(weight(part) for part in self.body if isinstance(part, str))
+        """As HTML, with tables of about ``room`` bytes together at most."""
         parts = []
         for part in self.body:
             parts.append(part if isinstance(part, str) else part.shown(room))

@@ -11,7 +11,7 @@ from importlib.resources import files
 from prunecli.report.html.markup import Section, text, weight
 
 LONGEST = 900_000
-"""What of a page is given to its sections, in order, so that all of it is less than a megabyte."""
+"""Bytes of a page for what it says, so that all of it is less than a megabyte; tables get what is left."""
 _NO_MORE = "base-uri 'none'; form-action 'none'"
 
 
@@ -21,8 +21,10 @@ def page(title: str, under: str | None, head: str, sections: Sequence[Section]) 
     policy = f"default-src 'none'; style-src '{_hash(style)}'; script-src '{_hash(script)}'; {_NO_MORE}"
     links = "".join(f'<li><a href="#{each.anchor}">{text(each.title)}</a></li>' for each in sections)
     parts: list[str] = []
+    room = LONGEST - weight(head) - sum(each.fixed for each in sections)
     for each in sections:
-        parts.append(each.shown(LONGEST - sum(map(weight, (head, *parts)))))
+        parts.append(each.shown(room))
+        room -= weight(parts[-1]) - each.fixed
     body = "\n".join(parts)
     network = f"<p>{text(under)}</p>" if under else ""
     return f"""<!doctype html>
