@@ -3,13 +3,15 @@ _prune() {
     local current=${COMP_WORDS[COMP_CWORD]} previous=${COMP_WORDS[COMP_CWORD-1]} command='' word words
     COMPREPLY=()
     for word in "${COMP_WORDS[@]:1:COMP_CWORD-1}"; do
-        case $word in inspect|explain|score|run|finetune|sparsify|verify|eval|ls|demo) command=$word; break ;; esac
+        case $word in inspect|explain|score|run|finetune|sparsify|verify|eval|diff|ls|demo) command=$word; break ;; esac
     done
     case $previous in
         --show-completion) COMPREPLY=($(compgen -W 'bash zsh fish' -- "$current")); return ;;
         --arch) compopt -o nospace 2>/dev/null; COMPREPLY=($(compgen -W 'torchvision: timm: cifar: ultralytics: hf:' -- "$current")); return ;;
         --arch-arg) return ;;
         --input) return ;;
+        --device) COMPREPLY=($(compgen -W 'auto cpu cuda mps' -- "$current")); return ;;
+        --threads) return ;;
         --criterion) COMPREPLY=($(compgen -W 'activation bn-scale cp fisher fpgm grasp grasp-abs hrank lamp loss-magnitude loss-preservation magnitude-l1 magnitude-l2 obd-c obd-hessian random taylor thinet wanda' -- "$current")); return ;;
         --reduce) COMPREPLY=($(compgen -W 'sum mean max first' -- "$current")); return ;;
         --normalize) COMPREPLY=($(compgen -W 'none mean max sum standard gaussian lamp' -- "$current")); return ;;
@@ -23,9 +25,7 @@ _prune() {
         --only) return ;;
         --ignore) return ;;
         --report) compopt -o filenames 2>/dev/null; COMPREPLY=($(compgen -f -- "$current")); return ;;
-        --device) COMPREPLY=($(compgen -W 'auto cpu cuda mps' -- "$current")); return ;;
         --seed) return ;;
-        --threads) return ;;
         --init) COMPREPLY=($(compgen -W 'random' -- "$current")); return ;;
         --speedup) return ;;
         --flops) return ;;
@@ -53,6 +53,13 @@ _prune() {
         -o|--output) compopt -o filenames 2>/dev/null; COMPREPLY=($(compgen -f -- "$current")); return ;;
         --plan) compopt -o filenames 2>/dev/null; COMPREPLY=($(compgen -f -- "$current")); return ;;
         --tolerance) return ;;
+        --max-params) return ;;
+        --max-macs) return ;;
+        --max-bytes) return ;;
+        --max-latency) return ;;
+        --min-accuracy) return ;;
+        --max-drop) return ;;
+        --min-agreement) return ;;
         --save-minutes) return ;;
         --augment) COMPREPLY=($(compgen -W 'none flip crop imagenet' -- "$current")); return ;;
         --epochs) return ;;
@@ -73,15 +80,16 @@ _prune() {
         --amp) COMPREPLY=($(compgen -W 'none bf16 fp16' -- "$current")); return ;;
     esac
     case $command in
-        '') words='inspect explain score run finetune sparsify verify eval ls demo --version --show-completion -h --help' ;;
-        inspect) words='--groups --arch --arch-arg --input --unsafe-load --json -h --help' ;;
+        '') words='inspect explain score run finetune sparsify verify eval diff ls demo --version --show-completion -h --help' ;;
+        inspect) words='--groups --arch --arch-arg --input --unsafe-load --json --latency --device --threads -h --help' ;;
         explain) words='--arch --arch-arg --input --unsafe-load --json -q --quiet -h --help' ;;
         score) words='--criterion --reduce --normalize --loss --temperature --against --correlate --data --samples --transform --memory --only --ignore --arch --arch-arg --input --unsafe-load --report --force --json -q --quiet --device --seed --threads -h --help' ;;
-        run) words='--init --speedup --flops --params --ratio --criterion --scheme --protect --max-ratio --round-to --steps --reduce --normalize --loss --temperature --repair --data --samples --transform --memory --repair-seconds --preset --sparsify --sparsify-epochs --sparsify-arg --rounds --prune-when --finetune-epochs --finetune-arg --eval-data --heads --only --ignore --ratio-for --round-to-for --arch --arch-arg --input --unsafe-load -o --output --report --force --json -q --quiet --dry-run --plan --tolerance --resume --save-minutes --device --seed --threads -h --help' ;;
-        finetune) words='--data --eval-data --samples --transform --augment --epochs --batch-size --optimizer --lr --momentum --weight-decay --schedule --milestones --warmup --clip --ema --patience --recalibrate --loss --label-smoothing --against --distill --distill-temperature --arch --arch-arg --input --unsafe-load -o --output --report --force --json -q --quiet --resume --save-minutes --amp --channels-last --device --seed --threads -h --help' ;;
-        sparsify) words='--sparsify --sparsify-arg --speedup --flops --params --ratio --scheme --protect --only --ignore --data --eval-data --samples --transform --augment --epochs --batch-size --optimizer --lr --momentum --weight-decay --schedule --milestones --warmup --clip --ema --patience --recalibrate --loss --label-smoothing --against --distill --distill-temperature --arch --arch-arg --input --unsafe-load -o --output --report --force --json -q --quiet --resume --save-minutes --amp --channels-last --device --seed --threads -h --help' ;;
+        run) words='--init --speedup --flops --params --ratio --criterion --scheme --protect --max-ratio --round-to --steps --reduce --normalize --loss --temperature --repair --data --samples --transform --memory --repair-seconds --preset --sparsify --sparsify-epochs --sparsify-arg --rounds --prune-when --finetune-epochs --finetune-arg --eval-data --heads --only --ignore --ratio-for --round-to-for --arch --arch-arg --input --unsafe-load -o --output --report --force --json -q --quiet --dry-run --plan --tolerance --max-params --max-macs --max-bytes --max-latency --min-accuracy --max-drop --min-agreement --resume --save-minutes --latency --device --seed --threads -h --help' ;;
+        finetune) words='--data --eval-data --samples --transform --augment --epochs --batch-size --optimizer --lr --momentum --weight-decay --schedule --milestones --warmup --clip --ema --patience --recalibrate --loss --label-smoothing --against --distill --distill-temperature --arch --arch-arg --input --unsafe-load -o --output --report --force --json -q --quiet --max-params --max-macs --max-bytes --max-latency --min-accuracy --max-drop --min-agreement --resume --save-minutes --amp --channels-last --latency --device --seed --threads -h --help' ;;
+        sparsify) words='--sparsify --sparsify-arg --speedup --flops --params --ratio --scheme --protect --only --ignore --data --eval-data --samples --transform --augment --epochs --batch-size --optimizer --lr --momentum --weight-decay --schedule --milestones --warmup --clip --ema --patience --recalibrate --loss --label-smoothing --against --distill --distill-temperature --arch --arch-arg --input --unsafe-load -o --output --report --force --json -q --quiet --max-params --max-macs --max-bytes --max-latency --min-accuracy --max-drop --min-agreement --resume --save-minutes --amp --channels-last --latency --device --seed --threads -h --help' ;;
         verify) words='--against --arch --unsafe-load --json -q --quiet -h --help' ;;
-        eval) words='--data --samples --batch-size --transform --against --arch --arch-arg --input --device --seed --json -q --quiet -h --help' ;;
+        eval) words='--data --samples --batch-size --transform --against --arch --arch-arg --input --max-params --max-macs --max-bytes --max-latency --min-accuracy --max-drop --min-agreement --device --seed --json -q --quiet -h --help' ;;
+        diff) words='--data --samples --batch-size --transform --arch --arch-arg --input --unsafe-load --report --force --json -q --quiet --max-params --max-macs --max-bytes --max-latency --min-accuracy --max-drop --min-agreement --device --seed -h --help' ;;
         ls) words='--json -h --help' ;;
         demo) words='-o --output --speedup --force --json -q --quiet -h --help' ;;
     esac
@@ -95,6 +103,7 @@ _prune() {
             sparsify) compopt -o filenames 2>/dev/null; COMPREPLY=($(compgen -f -- "$current")); return ;;
             verify) compopt -o filenames 2>/dev/null; COMPREPLY=($(compgen -f -- "$current")); return ;;
             eval) compopt -o filenames 2>/dev/null; COMPREPLY=($(compgen -f -- "$current")); return ;;
+            diff) compopt -o filenames 2>/dev/null; COMPREPLY=($(compgen -f -- "$current")); return ;;
             ls) COMPREPLY=($(compgen -W 'criteria schemes regularizers presets networks' -- "$current")); return ;;
         esac
     fi

@@ -14,7 +14,8 @@ if TYPE_CHECKING:
     from prunecli.api import Result, inspect, prune, verify
     from prunecli.coupling import Space, register_adapter, register_description, register_operator
     from prunecli.criteria import register_criterion
-    from prunecli.errors import ImpossibleError, InputError, OutputError, PruneError, UsageError
+    from prunecli.differing import diff
+    from prunecli.errors import GateError, ImpossibleError, InputError, OutputError, PruneError, UsageError
     from prunecli.evaluating import evaluate
     from prunecli.explaining import explain
     from prunecli.finetuning import Finetuned, finetune
@@ -22,6 +23,7 @@ if TYPE_CHECKING:
     from prunecli.plan import Plan
     from prunecli.presets import preset
     from prunecli.regularizers import register_regularizer
+    from prunecli.report.differences import Difference
     from prunecli.report.figures import Quality
     from prunecli.report.measured import Evaluation
     from prunecli.report.model import Explanation, Inspection, Report, Verification
@@ -32,10 +34,12 @@ if TYPE_CHECKING:
     from prunecli.sparsifying import Sparsified, sparsify
 
 _MODULE_OF = {
+    "Difference": "prunecli.report.differences",
     "Evaluation": "prunecli.report.measured",
     "Explanation": "prunecli.report.model",
     "Finetuned": "prunecli.finetuning",
     "Finetuning": "prunecli.report.trained",
+    "GateError": "prunecli.errors",
     "ImpossibleError": "prunecli.errors",
     "InputError": "prunecli.errors",
     "Inspection": "prunecli.report.model",
@@ -50,6 +54,7 @@ _MODULE_OF = {
     "Sparsified": "prunecli.sparsifying",
     "UsageError": "prunecli.errors",
     "Verification": "prunecli.report.model",
+    "diff": "prunecli.differing",
     "evaluate": "prunecli.evaluating",
     "explain": "prunecli.explaining",
     "finetune": "prunecli.finetuning",
@@ -69,10 +74,12 @@ _MODULE_OF = {
 }
 
 __all__ = [
+    "Difference",
     "Evaluation",
     "Explanation",
     "Finetuned",
     "Finetuning",
+    "GateError",
     "ImpossibleError",
     "InputError",
     "Inspection",
@@ -88,6 +95,7 @@ __all__ = [
     "UsageError",
     "Verification",
     "__version__",
+    "diff",
     "evaluate",
     "explain",
     "finetune",

@@ -22,6 +22,9 @@ from prunecli.criteria import Criterion, Evidence, find
 from prunecli.data import Samples
 from prunecli.data.specs import shown
 from prunecli.errors import UsageError, require_range, unknown_name
+from prunecli.gates import Gates
+from prunecli.gating import opened, require_labels
+from prunecli.latency import STAGE, Measured, measured
 from prunecli.measuring import counted, totals, traced, unknown_operator_notes
 from prunecli.opening import Naming, open_given
 from prunecli.plan import Plan
@@ -93,8 +96,10 @@ def prune(
     save_seconds: float = SAVE_SECONDS,
     metrics: str | Path | None = None,
     on_epoch: OnEpoch | None = None,
+    latency: bool = False,
     progress: Callable[[str], None] | None = None,
     unsafe_load: bool = False,
+    gates: Mapping[str, float] | Gates | None = None,
 ) -> Result:
     """Prune a checkpoint file or a module to one target; the input is never changed. With ``init="random"``
     it is None, and ``arch`` is built with weights drawn by ``seed``.
@@ -116,10 +121,16 @@ def prune(
     ``finetune_epochs`` trains what was cut and repaired on all of ``data``, learning from the dense network
     too; ``finetune_args`` are other settings of :func:`prunecli.finetune` (``lr``, ``distill``, ...) and
     ``samples``, and ``eval_data``, ``state``, ``resume``, ``save_seconds`` and ``metrics`` are as there.
-    ``on_epoch`` is called with every epoch, the name of its stage and how many epochs that has. Raises
-    ``UsageError``, ``InputError``, ``ImpossibleError`` where the target is out of reach, a proof fails or
-    training diverges, and ``OutputError`` where the state cannot be written. Processes that torchrun started
-    train together, as for :func:`prunecli.finetune`.
+    ``on_epoch`` is called with every epoch, the name of its stage and how many epochs that has. ``latency``
+    times the dense and the pruned network in turns.
+
+    ``gates`` are limits by name, as :class:`prunecli.gates.Gates` has them (``{"max_params": 5e6,
+    "min_accuracy": 0.9}``): the report says which hold, and :meth:`Result.save` refuses where one does not.
+    Those on sizes and latency are judged right after the cut; then nothing is repaired or trained in vain.
+
+    Raises ``UsageError``, ``InputError``, ``ImpossibleError`` where the target is out of reach, a proof
+    fails or training diverges, and ``OutputError`` where the state cannot be written. Processes that
+    torchrun started train together, as for :func:`prunecli.finetune`.
     """
     singled = Asked(heads, tuple(only), tuple(ignore), dict(ratio_for or {}), dict(round_to_for or {}))
     asked = _target(speedup, flops, params, ratio, plan, singled)
@@ -140,7 +151,11 @@ def prune(
             require_pickable(course.shrinking.method, asked, singled)
     elif eval_data is not None or resume:
         raise UsageError("nothing is trained here", "finetune_epochs=10")
-    mend = _mend(repair, calibration, memory, repair_seconds, measured=course is None)
+    limits_kept = Gates.of(gates)
+    limits_kept.require_data(data, eval_data, trains=course is not None)
+    limits_kept.require_dense(init is None, "leave it out with --init random")
+    measured = course is None and not limits_kept.asks_quality
+    mend = _mend(repair, calibration, memory, repair_seconds, measured)
     if not 0 <= seed < 2**32:
         raise UsageError(f"--seed {seed} is not between 0 and {2**32 - 1}", "--seed 0")
     limits = Limits(protect, max_ratio, round_to)
@@ -154,6 +169,10 @@ def prune(
             naming = Naming(example_inputs, arch, arch_args, inputs, unsafe_load)
             dense = open_given(model_or_path, naming, init, seed)
             require_prunable(dense)
+        judged = None
+        if course is None and limits_kept.asks_quality:
+            with clock.stage("data"):
+                judged = opened(limits_kept, calibration, dense)
 
         def select(space: Space, tensors: Mapping[str, Tensor], program: Program | None = None) -> Choice:
             if plan is not None:
@@ -194,13 +213,15 @@ def prune(
                     lambda left, tensors: select(left, tensors).plan, init is not None, team,
                 )  # fmt: skip
                 made.check()
+                require_labels(limits_kept, made.judged() if limits_kept.asks_quality else None)
                 return made
 
             otherwise = "groups" if plan is None else "plan"
             trace = traced_for(singled) if plan is None else lambda dense: traced(dense, freed_by(plan))
             run = Pruning(
                 dense, trace, select, asked, otherwise, tolerance, options, clock, target_device, mend,
-                None if course is None else program,
+                None if course is None else program, latency and team.leads,
+                limits_kept if team.leads else limits_kept.without_latency, judged,
             )  # fmt: skip
             return replace(run.result(), _writes=team.leads)
 
@@ -269,12 +290,17 @@ def inspect(
     arch: str | None = None,
     arch_args: Mapping[str, Scalar] | None = None,
     inputs: Sequence[str] = (),
+    latency: bool = False,
+    device: str = "auto",
+    threads: int | None = None,
     unsafe_load: bool = False,
+    progress: Callable[[str], None] | None = None,
 ) -> Inspection:
-    """Layers, coupled groups and totals of a checkpoint or a module. Raises ``UsageError`` and
-    ``InputError``.
+    """Layers, coupled groups and totals of a checkpoint or a module; with ``latency`` how long it takes, on
+    ``device`` with so many ``threads``. Raises ``UsageError`` and ``InputError``.
     """
-    clock = Clock()
+    where = choose_device(device)
+    clock = Clock(progress)
     with clock.stage("read"):
         dense = open_dense(model_or_path, example_inputs, arch, arch_args, inputs, unsafe_load)
     with evaluating(dense.module):
@@ -282,6 +308,11 @@ def inspect(
             space = traced(dense)
         with clock.stage("count"):
             count = counted(dense, dense.module, space)
+        layers = layer_rows(dense.module, None, count.by_module, count.by_module)
+        timed = Measured(None)
+        if latency:
+            with clock.stage(STAGE), limited(threads):
+                timed = measured(dense.module, None, dense.specs, layers, device=where)
         return Inspection(
             version=__version__,
             checkpoint=dense.source,
@@ -290,9 +321,10 @@ def inspect(
             totals=totals(dense.module, count),
             counter=count.counter,
             unsupported=count.unsupported,
-            layers=layer_rows(dense.module, None, count.by_module, count.by_module),
+            layers=layers,
             groups=group_rows(space, None),
             pinned=pinned_rows(space),
             timings=clock.seconds,
-            notes=unknown_operator_notes(space),
+            notes=(*unknown_operator_notes(space), *timed.notes),
+            latency=timed.latency,
         )

@@ -7,6 +7,10 @@ from __future__ import annotations
 
 from collections.abc import Iterable
 from difflib import SequenceMatcher
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from prunecli.report.gated import Gate
 
 _ALIKE = 0.6
 """Ratio of matching characters from which a name is worth suggesting, and how much less than the best."""
@@ -43,6 +47,14 @@ class ImpossibleError(PruneError):
     """What was asked cannot be done, or a proof, a digest or a gate failed."""
 
     exit_code = 4
+
+
+class GateError(ImpossibleError):
+    """A result does not keep a limit that was set, and is not written; ``gates`` has all limits."""
+
+    def __init__(self, message: str, hint: str | None, gates: tuple[Gate, ...] = ()) -> None:
+        super().__init__(message, hint)
+        self.gates = gates
 
 
 class OutputError(PruneError):

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -14,6 +15,10 @@ from prunecli.clock import Clock
 from prunecli.data import Samples, open_data
 from prunecli.data.specs import shown
 from prunecli.errors import UsageError, require_range
+from prunecli.gates import Gates
+from prunecli.gating import of_evaluation, require_labels
+from prunecli.latency import STAGE, measured
+from prunecli.measuring import sizes
 from prunecli.opening import Naming, Subject, open_against, open_any
 from prunecli.quality import measure
 from prunecli.report.figures import DataFacts, Quality
@@ -39,14 +44,19 @@ def evaluate(
     seed: int = 0,
     device: str = "auto",
     progress: Callable[[str], None] | None = None,
+    gates: Mapping[str, float] | Gates | None = None,
 ) -> Evaluation:
     """The quality of a checkpoint (dense or pruned) or a module on ``data``, as ``--data`` takes it.
 
     ``samples`` of them, chosen by ``seed``; None takes all. ``against`` is the dense network to compare with.
-    A module stays on its device, a checkpoint goes to ``device``. Raises ``UsageError`` (also where there is
+    A module stays on its device, a checkpoint goes to ``device``. ``gates`` are limits as for
+    :func:`prunecli.prune`; the result says which hold. Raises ``UsageError`` (also where there is
     nothing to measure) and ``InputError``.
     """
     require_range(batch_size >= 1, "--batch-size", batch_size, "a whole number from 1")
+    limits = Gates.of(gates)
+    limits.require_data(data)
+    limits.require_dense(against is not None, "--against DENSE")
     where = choose_device(device)
     naming = Naming(example_inputs, arch, arch_args, inputs)
     clock = Clock(progress)
@@ -65,12 +75,25 @@ def evaluate(
             raise UsageError(
                 f"{found.origin} has no labels, and there is no network to compare with", "--against DENSE"
             )
+        require_labels(limits, found)
+    size = None
+    if limits.asks_sizes:
+        with clock.stage("count"):
+            size = sizes(subject.network)[0]
     with clock.stage("evaluate"):
         networks = {THIS: subject.on(where)} | ({} if other is None else {DENSE: other.on(where)})
-        measured = measure(
+        qualities = measure(
             networks, found, against=networks.get(DENSE), batch_size=batch_size, progress=progress
         )
-    return _told(subject, other, found, measured, clock.seconds)
+    timed = None
+    if limits.max_latency is not None:
+        network = subject.network
+        with clock.stage(STAGE):
+            timed = measured(network.module, None, network.specs, (), device=where)
+    told = replace(_told(subject, other, found, qualities, clock.seconds), totals=size)
+    if timed is not None:
+        told = replace(told, notes=(*told.notes, *timed.notes))
+    return replace(told, gates=of_evaluation(limits, told, None if timed is None else timed.latency))
 
 
 def _told(

@@ -18,8 +18,15 @@ from prunecli.checkpoint.specs import Scalar
 from prunecli.clock import Clock
 from prunecli.configuring import fitted
 from prunecli.data import Samples
+from prunecli.gates import Figures, Gates, require_passed
+from prunecli.gating import median, of_training, require_labels
+from prunecli.latency import STAGE, Measured, measured, with_trained_latency
+from prunecli.measuring import sizes
 from prunecli.opening import Naming, Subject, open_against
+from prunecli.report.figures import Quality
+from prunecli.report.gated import passed
 from prunecli.report.model import Output
+from prunecli.report.rows import layer_rows
 from prunecli.report.trained import EpochRow, Finetuning
 from prunecli.saving import Saving, stored
 from prunecli.subjects import require_prunable
@@ -49,10 +56,12 @@ class Finetuned:
         :func:`prunecli.load` returns, and return the report of it. The state of the run is then removed.
 
         It is reloaded in a fresh process and its outputs compared before it takes its place. Raises
-        ``UsageError`` if ``path`` exists without ``force``, ``ImpossibleError`` if the reloaded network
-        differs, ``OutputError`` if it cannot be written. Of several processes that trained together the first
-        writes; in the others this does nothing.
+        ``GateError`` where the report has a gate that does not hold (the state then stays), ``UsageError`` if
+        ``path`` exists without ``force``, ``ImpossibleError`` if the reloaded network differs,
+        ``OutputError`` if it cannot be written. Of several processes that trained together the first writes;
+        in the others this does nothing.
         """
+        require_passed(self.report.gates, self._state is not None and self._state.exists())
         if not self._writes:
             return self.report
         began = perf_counter()
@@ -91,9 +100,11 @@ def finetune(
     resume: bool = False,
     save_seconds: float = SAVE_SECONDS,
     metrics: str | Path | None = None,
+    latency: bool = False,
     progress: Callable[[str], None] | None = None,
     on_epoch: Callable[[EpochRow], None] | None = None,
     unsafe_load: bool = False,
+    gates: Mapping[str, float] | Gates | None = None,
     **settings: Any,
 ) -> Finetuned:
     """Train a checkpoint (dense or pruned) or a module on ``data``, as ``--data`` takes it; the input is
@@ -103,13 +114,17 @@ def finetune(
     ``samples`` of the data, chosen by the seed; None takes all. Figures are taken on ``eval_data``, or on the
     test part of data that comes divided. ``against`` is the dense network to learn from (distillation).
     ``state`` is the file that holds the run after every epoch and every ``save_seconds``; with ``resume`` it
-    goes on from there. ``metrics`` gets one line of JSON per epoch. Raises ``UsageError``, ``InputError``,
+    goes on from there. ``metrics`` gets one line of JSON per epoch. ``latency`` times what was trained, in
+    turns with ``against`` where there is that. ``gates`` are limits as for :func:`prunecli.prune`; where one
+    on sizes or latency does not hold, nothing is trained. Raises ``UsageError``, ``InputError``,
     ``ImpossibleError`` where training diverges, and ``OutputError`` where the state cannot be written.
 
     Processes that torchrun started train together, ``batch_size`` samples each; the first of them writes and
     tells. ``ToldElsewhereError`` is raised in those that end because another did.
     """
-    chosen = Settings.of(settings)
+    chosen, limits = Settings.of(settings), Gates.of(gates)
+    limits.require_data(data, eval_data, trains=True)
+    limits.require_dense(against is not None, "--against DENSE")
     kept = Kept.of(state, resume, save_seconds, metrics)
     with limited(threads), joined(device, kept.state) as (team, where):
         clock = Clock(progress if team.leads else None)
@@ -120,7 +135,10 @@ def finetune(
             teacher = None if against is None else open_against(against, naming, trainee.subject)
         with clock.stage("data"):
             found = TrainingData.opened(data, eval_data, trainee.specs, samples, transform, chosen.seed)
-        run = Run(trainee, teacher, Stage(found, chosen, where, clock, on_epoch, team))
+            require_labels(limits, found.judged)
+        stage = Stage(found, chosen, where, clock, on_epoch, team)
+        held = limits if team.leads else limits.without_latency
+        run = Run(trainee, teacher, stage, held, latency=latency)
         return run.finetuned(kept.keeping(run.identity(transform)))
 
 
@@ -131,6 +149,8 @@ class Run:
     trainee: Trainee
     teacher: Subject | None
     stage: Stage
+    gates: Gates = field(default_factory=Gates)
+    latency: bool = False
 
     def identity(self, transform: str | None) -> dict[str, Any]:
         """All that must be the same for the same weights to come out, but for the machine."""
@@ -143,6 +163,9 @@ class Run:
 
     def finetuned(self, keeping: Keeping | None) -> Finetuned:
         stage = self.stage
+        size, timed = self._early()
+        if not stage.team.told(passed(self.gates.before_training.judged(size))):
+            return self._untrained(size, timed)
         network = self.trainee.working(stage.device, stage.settings.channels_last)
         network = stage.team.synchronised(network, stage.device)
         teacher = None
@@ -152,14 +175,63 @@ class Run:
             before, dense = stage.figures(network), None if teacher is None else stage.figures(teacher)
         found = stage.trained(network, teacher, keeping)
         with stage.clock.stage("evaluate"):
-            after = stage.figures(found.network)
+            after = self._after(found.network, teacher)
         model = self.trainee.finished(found.network)
         name = CHANGED_BY if stage.sparsifier is None else stage.sparsifier.name
         tensors = stored(model, self.trainee.dense)
         recipe = recipe_after(self.trainee, tensors, stage.options(name), name)
         report = replace(self._report(found, recipe), before=before, after=after, dense=dense)
+        report = self._timed(report, model, timed)
+        report = replace(report, gates=of_training(self.gates, report, size))
         place = None if keeping is None else keeping.path
         return Finetuned(model, report, self.trainee, recipe, place, stage.team.leads)
+
+    def _early(self) -> tuple[Figures, Measured | None]:
+        """What training does not change, so that it is known before; nothing where no gate asks."""
+        figures, timed, dense = Figures(), None, self.trainee.dense
+        if self.gates.asks_sizes:
+            with self.stage.clock.stage("count"):
+                figures = Figures.of(sizes(dense)[0])
+        if self.gates.max_latency is not None and passed(self.gates.of_sizes.judged(figures)):
+            first, second = self._beside(dense.module)
+            with self.stage.clock.stage(STAGE):
+                timed = measured(
+                    first, second, dense.specs, layer_rows(first, second, {}, {}), device=self.stage.device
+                )
+            figures = replace(figures, latency=median(timed.latency))
+        return figures, timed
+
+    def _beside(self, network: nn.Module) -> tuple[nn.Module, nn.Module | None]:
+        """Timed in turns with the dense network where there is one, else by itself."""
+        return (network, None) if self.teacher is None else (self.teacher.network.module, network)
+
+    def _untrained(self, size: Figures, timed: Measured | None) -> Finetuned:
+        """What could not be written anyway."""
+        model, before = self.trainee.module, self.trainee.subject.recipe
+        recipe = recipe_after(self.trainee, stored(model, self.trainee.dense), {})
+        report = self._timed(self._report(Trained(model, (), None, ()), recipe), model, timed)
+        report = replace(
+            report, changed_by=() if before is None else before.changed_by,
+            gates=of_training(self.gates, report, size),
+        )  # fmt: skip
+        return Finetuned(model, report, self.trainee, recipe, None, self.stage.team.leads)
+
+    def _after(self, network: nn.Module, teacher: nn.Module | None) -> Quality | None:
+        """Compared with the dense network only where a gate asks, since that runs both."""
+        if self.gates.min_agreement is None or teacher is None:
+            return self.stage.figures(network)
+        return self.stage.compared({"": network}, teacher).get("")
+
+    def _timed(self, report: Finetuning, model: nn.Module, timed: Measured | None) -> Finetuning:
+        """With the latency, taken by the process that writes; as the gate took it, where one did."""
+        stage = self.stage
+        if timed is not None:
+            return replace(report, latency=timed.latency, notes=(*report.notes, *timed.notes))
+        if not self.latency or not stage.team.leads:
+            return report
+        dense = None if self.teacher is None else self.teacher.network.module
+        specs = self.trainee.dense.specs
+        return with_trained_latency(report, dense, model, specs, stage.device, stage.clock)
 
     def _report(self, found: Trained, recipe: Recipe) -> Finetuning:
         stage, dense = self.stage, self.trainee.dense

@@ -9,7 +9,7 @@ import torch
 from torch import nn
 
 from prunecli import inputs as input_room
-from prunecli.assembly import all_tensors, rebuilt
+from prunecli.assembly import all_tensors, evaluating, rebuilt
 from prunecli.counting import Count, count, sizes_of
 from prunecli.coupling import Space, trace
 from prunecli.coupling.build import never, trace_with_uses
@@ -93,6 +93,13 @@ def counted(dense: Dense, module: nn.Module, space: Space) -> Count:
         except FORWARD_ERRORS as error:
             problem = first_line(error)
     raise InputError(f"the network could not be run to be counted: {problem}", "give another --input")
+
+
+def sizes(dense: Dense) -> tuple[Totals, Count]:
+    """Of a network that is only looked at, dense or cut. Raises as :func:`traced` and :func:`counted`."""
+    with evaluating(dense.module):
+        found = counted(dense, dense.module, traced(dense))
+    return totals(dense.module, found), found
 
 
 def totals(module: nn.Module, counted: Count) -> Totals:

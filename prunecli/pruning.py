@@ -22,11 +22,18 @@ from prunecli.configuring import Written, fitted
 from prunecli.counting import Count
 from prunecli.coupling import Space
 from prunecli.coupling.space import Group
+from prunecli.data import Samples
 from prunecli.errors import ImpossibleError, InputError
+from prunecli.gates import Figures, Gates, require_passed
+from prunecli.gating import median, of_run
+from prunecli.latency import STAGE, Measured, measured, with_latency
 from prunecli.measuring import counted, totals, traced, unknown_operator_notes
 from prunecli.plan import Plan
 from prunecli.proofs import Subject, patches_for, pruned
+from prunecli.quality import measure
 from prunecli.repairing import Mend, Mended, mend
+from prunecli.report.figures import Quality
+from prunecli.report.gated import passed
 from prunecli.report.model import Goal, Output, Proof, Report, Totals
 from prunecli.report.rows import group_rows, layer_rows, pinned_rows, score_rows
 from prunecli.saving import Saving, stored
@@ -63,10 +70,12 @@ class Result:
         :func:`prunecli.load` returns, and the report of it. The states of trainings are then removed.
 
         It is reloaded in a fresh process and its outputs compared before it takes its place. Raises
-        ``UsageError`` if ``path`` exists without ``force``, ``ImpossibleError`` if the reloaded network
-        differs, ``OutputError`` if it cannot be written. Of several processes that trained together the first
-        writes; in the others this does nothing.
+        ``GateError`` where the report has a gate that does not hold (the states then stay), ``UsageError`` if
+        ``path`` exists without ``force``, ``ImpossibleError`` if the reloaded network differs,
+        ``OutputError`` if it cannot be written. Of several processes that trained together the first writes;
+        in the others this does nothing.
         """
+        require_passed(self.report.gates, any(state.exists() for state in self._states))
         if not self._writes:
             return self.report
         began = perf_counter()
@@ -140,7 +149,9 @@ class Pruning:
     """One run: trace, choose, cut, count, prove; groups that fail a proof are frozen and the rest goes on.
 
     ``trace`` gives the space, ``select`` what to keep of it, ``program`` what is trained meanwhile;
-    ``otherwise`` is the kind of the report's target where ``asked`` is None.
+    ``otherwise`` is the kind of the report's target where ``asked`` is None. Where ``gates`` do not hold for
+    the sizes of the cut, it is neither repaired nor trained. ``judged`` is what gates of quality look at
+    where nothing is trained.
     """
 
     dense: Dense
@@ -154,6 +165,9 @@ class Pruning:
     device: torch.device
     repair: Mend | None = None
     program: Callable[[Space], Program] | None = None
+    latency: bool = False
+    gates: Gates = field(default_factory=Gates)
+    judged: Samples | None = None
 
     def result(self) -> Result:
         dense = self.dense
@@ -183,10 +197,13 @@ class Pruning:
         as_cut = pruned(dense.module, space, after, choice.plan.keep)
         with self.clock.stage("count"):
             after_count = counted(dense, as_cut, choice.space)
-        model, mended = self._mend(as_cut, space, choice, program)
+        goes_on, timed = self._early(as_cut, before, after_count, program)
+        model, mended = self._mend(as_cut, space, choice, program) if goes_on else (as_cut, None)
         recipe = self._recipe(model, choice, space, mended, program)
         quality = {} if mended is None else mended.quality
-        if program is not None:
+        if goes_on and program is None and self.judged is not None:
+            quality = self._quality(self.judged, as_cut, None if mended is None else model)
+        if goes_on and program is not None:
             repaired = None if mended is None else model
             model, recipe, quality = program.finished(as_cut, repaired, recipe)
         written = None
@@ -199,9 +216,34 @@ class Pruning:
         if program is not None:
             notes = tuple(dict.fromkeys((*report.notes, *program.notes)))
             report = replace(report, training=tuple(program.stages), notes=notes)
+        if timed is not None:
+            report = replace(report, latency=timed.latency, notes=(*report.notes, *timed.notes))
+        elif self.latency:
+            report = with_latency(report, dense.module, model, dense.specs, self.device, self.clock)
+        report = replace(report, gates=of_run(self.gates, report))
         whole = choice.space.resized(space.sizes)
         states = () if program is None else program.files
         return Result(model, report, choice.plan, whole, dense, recipe, written, states)
+
+    def _early(
+        self, as_cut: nn.Module, before: Count, after: Count, program: Program | None
+    ) -> tuple[bool, Measured | None]:
+        """Whether the gates hold that depend on no weights, and the latency where one of them asks; so say
+        all processes.
+        """
+        dense, timed = self.dense, None
+        figures = Figures.of(totals(as_cut, after))
+        goes_on = passed(self.gates.of_sizes.judged(figures))
+        if goes_on and self.gates.max_latency is not None:
+            rows = layer_rows(dense.module, as_cut, before.by_module, after.by_module)
+            with self.clock.stage(STAGE):
+                timed = measured(
+                    dense.module, as_cut, dense.specs, rows, device=self.device,
+                    macs=(before.total, after.total), round_to=self.options.get("round_to", 1),
+                )  # fmt: skip
+            figures = replace(figures, latency=median(timed.latency))
+            goes_on = passed(self.gates.before_training.judged(figures))
+        return (goes_on if program is None else program.team.told(goes_on)), timed
 
     def _mend(
         self, model: nn.Module, space: Space, choice: Choice, program: Program | None
@@ -218,6 +260,15 @@ class Pruning:
                 self.repair, whole, model, space, keep, self.dense.specs, self.device, self.clock.progress
             )  # fmt: skip
         return (rebuilt(model, mended.tensors).eval() if mended.tensors else model), mended
+
+    def _quality(
+        self, judged: Samples, as_cut: nn.Module, repaired: nn.Module | None
+    ) -> Mapping[str, Quality]:
+        """As repair measures it, but also where nothing was repaired."""
+        dense = self.dense.module
+        networks = {"dense": dense, "cut": as_cut} | ({} if repaired is None else {"repaired": repaired})
+        with self.clock.stage("evaluate"):
+            return measure(networks, judged, against=dense)
 
     def _prove(
         self, space: Space, tensors: Mapping[str, Tensor], choice: Choice, macs: int

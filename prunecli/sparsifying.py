@@ -15,6 +15,8 @@ from prunecli.clock import Clock
 from prunecli.data import Samples
 from prunecli.errors import UsageError
 from prunecli.finetuning import Finetuned, Run
+from prunecli.gates import Gates
+from prunecli.gating import require_labels
 from prunecli.opening import Naming, open_against
 from prunecli.plan import Plan
 from prunecli.pruning import traced_for
@@ -78,9 +80,11 @@ def sparsify(
     resume: bool = False,
     save_seconds: float = SAVE_SECONDS,
     metrics: str | Path | None = None,
+    latency: bool = False,
     progress: Callable[[str], None] | None = None,
     on_epoch: Callable[[EpochRow], None] | None = None,
     unsafe_load: bool = False,
+    gates: Mapping[str, float] | Gates | None = None,
     **settings: Any,
 ) -> Sparsified:
     """Train a checkpoint or a module with a ``regularizer`` of :func:`prunecli.regularizers.regularizers` on
@@ -95,7 +99,9 @@ def sparsify(
     """
     shrinking = Shrinking.of(regularizer, regularizer_args or {})
     target = _target(shrinking.method, {"speedup": speedup, "flops": flops, "params": params, "ratio": ratio})
-    chosen = Settings.of({"schedule": "constant", **settings})
+    chosen, limits = Settings.of({"schedule": "constant", **settings}), Gates.of(gates)
+    limits.require_data(data, eval_data, trains=True)
+    limits.require_dense(against is not None, "--against DENSE")
     kept = Kept.of(state, resume, save_seconds, metrics)
     asked = Asked(only=tuple(only), ignore=tuple(ignore))
     with limited(threads), joined(device, kept.state) as (team, where):
@@ -109,9 +115,12 @@ def sparsify(
             space = traced_for(asked)(trainee.dense)
         with clock.stage("data"):
             found = TrainingData.opened(data, eval_data, trainee.specs, samples, transform, chosen.seed)
+            require_labels(limits, found.judged)
         picking = Picking(space, asked, target, scheme, Limits(protect), chosen.seed, where)
         part = UnitSparsifier(shrinking, picking, chosen.decay)
-        run = Run(trainee, teacher, Stage(found, chosen, where, clock, on_epoch, team, part))
+        stage = Stage(found, chosen, where, clock, on_epoch, team, part)
+        held = limits if team.leads else limits.without_latency
+        run = Run(trainee, teacher, stage, held, latency=latency)
         trained = run.finetuned(kept.keeping(run.identity(transform)))
     return Sparsified(trained.model, trained.report, part.plan, trained)
 

@@ -11,6 +11,7 @@ from safetensors.torch import save_file
 import prunecli
 from prunecli import Result
 from prunecli.fresh import RELOAD
+from prunecli.racing import Effort
 from prunecli.report.model import Proof
 
 
@@ -43,6 +44,12 @@ def saved(halved: Result, tmp_path_factory: pytest.TempPathFactory) -> Path:
 def no_width(monkeypatch: pytest.MonkeyPatch) -> None:
     """Parallel workers are told the width of the terminal, which changes how tables break."""
     monkeypatch.delenv("COLUMNS", raising=False)
+
+
+@pytest.fixture(autouse=True)
+def quick_latency(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Every run of the command takes latencies; where cores are shared, a forward can take very long."""
+    monkeypatch.setattr("prunecli.latency.EFFORT", Effort(seconds=0.05, least=2, enough=2, longest=0.5))
 
 
 @pytest.fixture

@@ -5,6 +5,14 @@ from __future__ import annotations
 from dataclasses import replace
 from random import Random
 
+from prunecli.report.differences import (
+    Difference,
+    GroupDifference,
+    LayerDifference,
+    OptionDifference,
+    Side,
+    TensorCounts,
+)
 from prunecli.report.epochs import Sparsity, TrainedStage
 from prunecli.report.figures import DataFacts, OperationRow, Quality, RepairFacts, ScoreHistogram
 from prunecli.report.gated import Gate
@@ -312,4 +320,32 @@ def large_report(layers: int, groups: int) -> Report:
         full_report(), layers=tuple(rows), groups=tuple(free), pinned=pinned, sparsity=tuple(sparse),
         scores=tuple(histograms), repair=replace(REPAIR, operations=tuple(done)),
         latency=replace(LATENCY, layers=tuple(timed)),
+    )  # fmt: skip
+
+
+def difference() -> Difference:
+    return Difference(
+        version="0.1.0",
+        a=Side(
+            "dense|1.pth", "checkpoint", "ab" * 32, NETWORK, (Input((1, 3, 224, 224)),),
+            Totals(25_557_032, 4_133_742_592, 102_228_128), "fvcore", quality=Quality(200, 0.8),
+        ),
+        b=Side(
+            "small.json", "report", "cd" * 32, NETWORK, (Input((1, 3, 224, 224)),),
+            Totals(12_700_100, 2_065_000_000, 50_800_400), "torch", ("repair bn",),
+            Quality(200, 0.75, agreement=0.9), 2.5, Totals(25_557_032, 4_133_742_592, 102_228_128),
+            Quality(200, 0.8), 4.5,
+        ),
+        relation="cut",
+        verdict="small.json was cut from dense.pth",
+        layers=(
+            LayerDifference("conv1", "Conv2d", (64, 3, 7, 7), (40, 3, 7, 7), 9408, 5880, 118, 74, 0.25),
+            LayerDifference("same", "Linear", (4, 4), (4, 4), 16, 16, 16, 16, 0.0),
+            LayerDifference("=gone@", "Linear", (4, 4), None, 16, None, 16, None),
+        ),
+        groups=(GroupDifference("conv1", 64, 64, 40, 40), GroupDifference("fc", 10, 8, 7)),
+        tensors=TensorCounts(3, 2, 0, 1, 0),
+        options=(OptionDifference("speedup", 2.0, 3.0), OptionDifference("only", ("a", "b"), None)),
+        data=DataFacts("digits", 200, True),
+        notes=("identified",),
     )  # fmt: skip

@@ -55,6 +55,7 @@ def test_bash_offers_what_fits() -> None:
         "sparsify",
         "verify",
         "eval",
+        "diff",
         "ls",
         "demo",
         "--version",

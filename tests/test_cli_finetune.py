@@ -81,7 +81,7 @@ def test_options_are_handed_on(path: Path, fake: Fake, capsys: pytest.CaptureFix
         "--milestones 3,5 --warmup 1 --clip 2 --ema 0.9 --patience 3 --recalibrate --loss mse "
         "--label-smoothing 0.1 --against m.pth --distill 0.7 --distill-temperature 2 --arch x --arch-arg n=2 "
         "--input 3,8,8 --save-minutes 0.5 --amp bf16 --channels-last --device cpu --seed 4 --threads 1 "
-        "-o out.safetensors --report a.json"
+        "--no-latency -o out.safetensors --report a.json"
     )
     assert run_here(capsys, "finetune", path, *typed.split()).code == 0
     (call,) = fake.calls
@@ -93,7 +93,7 @@ def test_options_are_handed_on(path: Path, fake: Fake, capsys: pytest.CaptureFix
         "patience": 3, "recalibrate": True, "loss": "mse", "label_smoothing": 0.1, "against": Path("m.pth"),
         "distill": 0.7, "distill_temperature": 2.0, "arch": "x", "arch_args": {"n": 2}, "inputs": ("3,8,8",),
         "unsafe_load": False, "resume": False, "save_seconds": 30.0, "amp": "bf16", "channels_last": True,
-        "device": "cpu", "seed": 4, "threads": 1, "state": Path("out.state.pt"),
+        "device": "cpu", "seed": 4, "threads": 1, "latency": False, "state": Path("out.state.pt"),
         "metrics": Path("out.metrics.jsonl"),
     }  # fmt: skip
     assert sorted(item.name for item in path.parent.iterdir()) == ["a.json", "m.pth"]

@@ -38,8 +38,36 @@ def test_layers_groups_and_json(
     assert json.loads(ran.out) == inspection().to_json()
     assert calls[-1] == (
         path,
-        {"arch": "x", "arch_args": {"n": 2}, "inputs": ("3,8,8",), "unsafe_load": True},
-    )
+        {
+            "arch": "x", "arch_args": {"n": 2}, "inputs": ("3,8,8",), "unsafe_load": True, "latency": False,
+            "device": "auto", "threads": None, "progress": None,
+        },
+    )  # fmt: skip
+
+
+def test_latency_is_asked_for(
+    calls: list[tuple[Any, dict[str, Any]]], tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    path = tmp_path / "m.pth"
+    path.write_bytes(b"x")
+    assert run_here(capsys, "inspect", path, "--latency", "--threads", "2", "--device", "cpu").code == 0
+    options = calls[-1][1]
+    assert [options[name] for name in ("latency", "threads", "device")] == [True, 2, "cpu"]
+    for wrong in (("--threads", "0"), ("--device", "tpu")):
+        ran = run_here(capsys, "inspect", path, "--latency", *wrong)
+        assert ran.code == 2
+        assert wrong[1] in ran.err.splitlines()[0]
+    assert len(calls) == 1
+
+
+def test_latency_for_real(checkpoint: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    ran = run_here(capsys, "inspect", checkpoint, "--latency", "--threads", "1")
+    assert ran.code == 0, ran.err
+    (line,) = (line for line in ran.out.splitlines() if line.startswith("latency "))
+    assert line.endswith("batch 1, float32, cpu, 1 thread")
+    found = json.loads(run_here(capsys, "inspect", checkpoint, "--latency", "--json").out)
+    assert found["latency"]["before"]["median"] > 0
+    assert len(found["latency"]["layers"]) == len(found["layers"])
 
 
 def test_a_directory_is_rejected_input_and_a_missing_file_wrong_usage(

@@ -66,6 +66,7 @@ def test_defaults_are_those_of_the_api(
     (call,) = api.calls
     assert call.pop("model_or_path") == checkpoint
     assert call.pop("speedup") == 2.0
+    assert call.pop("latency") is True
     assert call.pop("arch_args") == call.pop("ratio_for") == call.pop("round_to_for") == {}
     defaults = inspect.signature(prune).parameters
     for name, value in call.items():
@@ -81,8 +82,8 @@ def test_every_option_reaches_the_api(
         "--round-to-for layer3.*=4 --reduce max --normalize gaussian --loss cross-entropy --temperature 4 "
         "--repair bn --data digits "
         "--samples 64 --transform none --memory 1GB --repair-seconds 5 --tolerance 0.01 "
-        "--device cpu --seed 7 --threads 2 --arch cifar:resnet20 --arch-arg num_classes=10 --input 3,32,32 "
-        "--unsafe-load --force"
+        "--device cpu --seed 7 --threads 2 --no-latency --arch cifar:resnet20 "
+        "--arch-arg num_classes=10 --input 3,32,32 --unsafe-load --force"
     )
     ran = run_here(capsys, "run", checkpoint, *options.split())
     assert ran.code == 0, ran.err
@@ -115,6 +116,7 @@ def test_every_option_reaches_the_api(
         "device": "cpu",
         "seed": 7,
         "threads": 2,
+        "latency": False,
         "arch": "cifar:resnet20",
         "arch_args": {"num_classes": 10},
         "inputs": ("3,32,32",),
@@ -173,6 +175,7 @@ def test_a_dry_run_prints_the_plan_and_writes_nothing(
     text = run_here(capsys, "run", checkpoint, "--speedup", "2", "--dry-run", "--report", tmp_path / "r.json")
     assert "nothing was written" in text.out
     assert "note: --dry-run writes nothing, so no report either" in text.err
+    assert [call["latency"] for call in api.calls] == [False, False]
     assert run_here(capsys, "run", checkpoint, "--speedup", "2", "--dry-run", "-q").out == ""
     assert names_in(tmp_path) == ["model.pth"]
     assert api.saved == []

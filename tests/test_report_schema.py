@@ -7,7 +7,16 @@ from typing import Any
 import jsonschema
 import pytest
 from cli_runner import ROOT
-from report_examples import evaluation, explanation, finetuning, inspection, report, scoring, verification
+from report_examples import (
+    difference,
+    evaluation,
+    explanation,
+    finetuning,
+    inspection,
+    report,
+    scoring,
+    verification,
+)
 
 from prunecli.report.schema import json_schema, written
 
@@ -33,6 +42,7 @@ def test_the_shipped_schema_is_current() -> None:
         replace(finetuning(), checkpoint=None, validation=None, against=None, output=None, best=None),
         replace(evaluation(), checkpoint=None, against=None, dense=None),
         scoring(),
+        difference(),
         replace(scoring(), checkpoint=None, data=None, correlations=()),
     ],
 )

@@ -9,6 +9,7 @@ from rich.console import Console, RenderableType
 
 from prunecli.report import terminal
 from prunecli.report.model import GroupRow, LayerRow, Proof
+from prunecli.report.timed import Latency, LayerLatency, Spread
 
 
 def printed(parts: Iterable[RenderableType], width: int = 100) -> str:
@@ -83,6 +84,21 @@ def test_an_inspection_shows_layers_or_groups() -> None:
     assert "no: it reaches the output of the network" in groups
     assert "2, of which 1 can be pruned" in groups
     assert ["1", "output", "of", "the", "network"] in lines(terminal.inspection(inspection(), groups=True))
+
+
+def test_an_inspection_shows_the_latency_of_the_whole_and_of_layers() -> None:
+    layers = (LayerLatency("conv1", Spread(0.123, 0.1, 0.2)),)
+    told = Latency("cpu", 2, 1, "float32", 20, Spread(12.34, 11.9, 13.05), layers=layers)
+    found = replace(inspection(), latency=told)
+    parts = terminal.inspection(found, groups=False)
+    text = " ".join(printed(parts).split())
+    assert "latency 12.3 ms (11.9 ms to 13.1 ms in 8 of 10 of 20 runs), batch 1, float32, cpu, 2 thr" in text
+    rows = lines(parts)
+    assert ["layer", "type", "shape", "params", "MACs", "zeros", "ms"] in rows
+    assert ["conv1", "Conv2d", "64x3x7x7", "9.41", "k", "118", "M", "25.0%", "0.123"] in rows
+    assert all(row[-1] == "-" for row in rows if row[:2] == ["fc", "Linear"])
+    assert "12.3 ms" in printed(terminal.inspection(found, groups=True))
+    assert "ms" not in printed(terminal.inspection(inspection(), groups=False)).split()
 
 
 def test_a_failed_proof_stands_out() -> None:

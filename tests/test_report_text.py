@@ -4,7 +4,17 @@ from collections import Counter
 
 import pytest
 
-from prunecli.report.text import count, one_line, plural, reasons_in_words, seconds, shape, size, times
+from prunecli.report.text import (
+    count,
+    milliseconds,
+    one_line,
+    plural,
+    reasons_in_words,
+    seconds,
+    shape,
+    size,
+    times,
+)
 
 
 @pytest.mark.parametrize(
@@ -66,3 +76,17 @@ def test_reasons_are_counted_and_the_long_tail_is_summed() -> None:
 def test_reasons_that_differ_in_the_place_alone_are_one() -> None:
     heads = [f"the number of heads in {i}; heads are left whole unless asked for" for i in range(3)]
     assert reasons_in_words(Counter([*heads, "x; y"])) == ("heads are left whole unless asked for (3x); x; y")
+
+
+@pytest.mark.parametrize(
+    ("value", "expected"),
+    [
+        (1234.4, "1234 ms"),
+        (99.96, "100 ms"),
+        (99.94, "99.9 ms"),
+        (12.34, "12.3 ms"),
+        (0.0412345, "0.0412 ms"),
+    ],
+)
+def test_milliseconds_have_three_digits(value: float, expected: str) -> None:
+    assert milliseconds(value) == expected

@@ -7,7 +7,20 @@ from typing import Any
 
 import typer
 
-from prunecli.cli import demo, evaluate, explain, finetune, inspect, ls, output, run, score, sparsify, verify
+from prunecli.cli import (
+    demo,
+    diff,
+    evaluate,
+    explain,
+    finetune,
+    inspect,
+    ls,
+    output,
+    run,
+    score,
+    sparsify,
+    verify,
+)
 from prunecli.cli.help import Command, Group
 
 app = typer.Typer(
@@ -29,6 +42,7 @@ _COMMANDS: dict[str, Callable[..., None]] = {
     "sparsify": sparsify.sparsify,
     "verify": verify.verify,
     "eval": evaluate.evaluate,
+    "diff": diff.diff,
     "ls": ls.ls,
     "demo": demo.demo,
 }

@@ -56,9 +56,13 @@ _FILES = frozenset(
         "finetune",
         "sparsify",
         "eval",
+        "diff",
         "verify",
     }
 )
+
+_SEVERAL = frozenset({"diff"})
+"""Commands that take more than one file."""
 
 
 @dataclass(frozen=True)
@@ -209,7 +213,10 @@ def _zsh_options(part: Subcommand) -> str:
 
 
 def _zsh_arguments(part: Subcommand) -> str:
-    place = f"        '1:argument:{_zsh_values(part.name)}'" if _follows(part.name) else "        '*: :'"
+    first = "*" if part.name in _SEVERAL else "1"
+    place = (
+        f"        '{first}:argument:{_zsh_values(part.name)}'" if _follows(part.name) else "        '*: :'"
+    )
     return _zsh_options(part) + "\n" + place
 
 

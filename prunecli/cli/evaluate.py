@@ -8,6 +8,16 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from prunecli.cli import names, output
+from prunecli.cli.gates import (
+    MaxBytes,
+    MaxDrop,
+    MaxLatency,
+    MaxMacs,
+    MaxParams,
+    MinAccuracy,
+    MinAgreement,
+    gates,
+)
 from prunecli.cli.options import (
     OUTPUT,
     Arch,
@@ -27,12 +37,15 @@ from prunecli.cli.options import (
     require_readable,
 )
 from prunecli.errors import UsageError
+from prunecli.gates import require_passed
 
 if TYPE_CHECKING:
     from prunecli.report.figures import Quality
+    from prunecli.report.measured import Evaluation
 
 
 def evaluate(
+    ctx: typer.Context,
     ckpt: Checkpoint,
     data: Data = None,
     samples: SampleCount = None,
@@ -45,6 +58,13 @@ def evaluate(
     arch: Arch = None,
     arch_arg: ArchArg = None,
     input: Input = None,
+    max_params: MaxParams = None,
+    max_macs: MaxMacs = None,
+    max_bytes: MaxBytes = None,
+    max_latency: MaxLatency = None,
+    min_accuracy: MinAccuracy = None,
+    max_drop: MaxDrop = None,
+    min_agreement: MinAgreement = None,
     device: Device = "auto",
     seed: Seed = 0,
     json: Json = False,
@@ -67,7 +87,9 @@ def evaluate(
         raise UsageError("no data given", "like --data imagefolder:DIR; prune eval --help lists the sources")
     require_data(data, samples, transform, batch_size)
     names.require_known("device", device.partition(":")[0], names.DEVICES)
-    of = network(arch, arch_arg, input)
+    of, limits = network(arch, arch_arg, input), gates(ctx.params)
+    limits.require_data(data)
+    limits.require_dense(against is not None, "--against DENSE")
     for path in (ckpt, *([] if against is None else [against])):
         require_readable(path)
     import prunecli
@@ -76,8 +98,13 @@ def evaluate(
         found = prunecli.evaluate(
             ckpt, data=data, samples=samples, batch_size=batch_size, transform=transform, against=against,
             arch=of.arch, arch_args=of.arguments, inputs=of.inputs, seed=seed, device=device,
-            progress=progress,
+            progress=progress, **limits.for_api,
         )  # fmt: skip
+    _show(found, json, quiet)
+    require_passed(found.gates)
+
+
+def _show(found: Evaluation, json: bool, quiet: bool) -> None:
     if quiet:
         output.text(f"{_first_figure(found.quality):.6g}")
         return

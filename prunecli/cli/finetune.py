@@ -8,6 +8,15 @@ from typing import Annotated
 import typer
 
 from prunecli.cli import settings, training
+from prunecli.cli.gates import (
+    MaxBytes,
+    MaxDrop,
+    MaxLatency,
+    MaxMacs,
+    MaxParams,
+    MinAccuracy,
+    MinAgreement,
+)
 from prunecli.cli.options import (
     OUTPUT,
     Arch,
@@ -19,6 +28,7 @@ from prunecli.cli.options import (
     Force,
     Input,
     Json,
+    Latency,
     Quiet,
     Reports,
     Resume,
@@ -100,10 +110,18 @@ def finetune(
     force: Force = False,
     json: Json = False,
     quiet: Quiet = False,
+    max_params: MaxParams = None,
+    max_macs: MaxMacs = None,
+    max_bytes: MaxBytes = None,
+    max_latency: MaxLatency = None,
+    min_accuracy: MinAccuracy = None,
+    max_drop: MaxDrop = None,
+    min_agreement: MinAgreement = None,
     resume: Resume = False,
     save_minutes: SaveMinutes = 10.0,
     amp: Amp = "none",
     channels_last: ChannelsLast = False,
+    latency: Latency = True,
     device: Device = "auto",
     seed: Seed = 0,
     threads: Threads = None,

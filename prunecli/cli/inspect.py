@@ -6,8 +6,21 @@ from typing import Annotated
 
 import typer
 
-from prunecli.cli import output
-from prunecli.cli.options import Arch, ArchArg, Checkpoint, Input, Json, UnsafeLoad, network, require_readable
+from prunecli.cli import names, output
+from prunecli.cli.options import (
+    Arch,
+    ArchArg,
+    Checkpoint,
+    Device,
+    Input,
+    Json,
+    Latency,
+    Threads,
+    UnsafeLoad,
+    network,
+    require_from,
+    require_readable,
+)
 
 
 def inspect(
@@ -20,16 +33,22 @@ def inspect(
     input: Input = None,
     unsafe_load: UnsafeLoad = False,
     json: Json = False,
+    latency: Latency = False,
+    device: Device = "auto",
+    threads: Threads = None,
 ) -> None:
     """Show the layers or the coupled groups of a checkpoint."""
     of = network(arch, arch_arg, input, unsafe_load)
+    names.require_known("device", device, names.DEVICES)
+    require_from("--threads", threads, 1)
     require_readable(ckpt)
     import prunecli
 
-    with output.progress(quiet=False):
+    with output.progress(quiet=False) as progress:
         found = prunecli.inspect(
-            ckpt, arch=of.arch, arch_args=of.arguments, inputs=of.inputs, unsafe_load=of.unsafe_load
-        )
+            ckpt, arch=of.arch, arch_args=of.arguments, inputs=of.inputs, unsafe_load=of.unsafe_load,
+            latency=latency, device=device, threads=threads, progress=progress,
+        )  # fmt: skip
     output.notes((*found.network.notes, *found.notes))
     if json:
         output.document(found.to_json())

@@ -28,6 +28,7 @@ REPAIR = ("lstsq", "bn", "none")
 INIT = ("random",)
 LISTS = ("criteria", "schemes", "regularizers", "presets", "networks")
 REPORT_ENDINGS = (".json", ".md", ".csv", ".html")
+DIFF_ENDINGS = (".json", ".md", ".csv", ".html")
 SCORE_ENDINGS = (".json", ".csv")
 SHELLS = ("bash", "zsh", "fish")
 

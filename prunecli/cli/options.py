@@ -164,6 +164,14 @@ Device: TypeAlias = Annotated[
 Seed: TypeAlias = Annotated[
     int, typer.Option(metavar="N", rich_help_panel=RUNNING, help="Seed of all that is drawn.")
 ]
+Latency: TypeAlias = Annotated[
+    bool,
+    typer.Option(
+        "--latency/--no-latency",
+        rich_help_panel=RUNNING,
+        help="Time the network as a whole and layer by layer, a pruned one beside the dense one.",
+    ),
+]
 EvalData: TypeAlias = Annotated[
     str | None,
     typer.Option(

@@ -22,15 +22,27 @@ Errors are one line and a hint; `PRUNE_DEBUG=1` adds the traceback.
 | 0 | done |
 | 2 | wrong usage: unknown name, number out of range, missing file, existing output without `--force` |
 | 3 | input rejected: not a checkpoint, unknown network, an `--arch` that does not fit |
-| 4 | not possible as asked, or a proof or digest failed; no output is written |
+| 4 | not possible as asked, or a proof, a digest or a gate failed; no output is written |
 | 5 | output could not be written |
 | 130 | interrupted |
 | 1 | a defect in prune |
 
 JSON documents carry their version in `schema`: `prunecli.report/1` (run), `prunecli.inspect/1`,
-`prunecli.explain/1`, `prunecli.verify/1`, `prunecli.eval/1`, `prunecli.score/1`, `prunecli.finetune/1` (these
-seven in `report.schema.json`), `prunecli.plan/1` (`run --dry-run`), `prunecli.ls/1`, `prunecli.demo/1`
-(accuracies around a report). Within a version fields are only added.
+`prunecli.explain/1`, `prunecli.verify/1`, `prunecli.eval/1`, `prunecli.score/1`, `prunecli.finetune/1`,
+`prunecli.diff/1` (these eight in `report.schema.json`), `prunecli.plan/1` (`run --dry-run`),
+`prunecli.ls/1`, `prunecli.demo/1` (accuracies around a report). Within a version fields are only added.
+
+Gates (`--max-params`, `--max-macs`, `--max-bytes`, `--max-latency`, `--min-accuracy`, `--max-drop`,
+`--min-agreement`) are limits that the result must keep; a figure that equals its limit keeps it. K, M and G
+are thousands, millions and billions of parameters and multiply-adds, and powers of 1024 of bytes (those of
+the tensors, as reports count them); accuracy and agreement are fractions or in percent, and what accuracy
+drops by is their difference: one point is `0.01` or `1%`. Where a gate does not hold the exit code is 4, the
+report is written with all gates and `output` null, OUT is not, and what was trained stays as the state that
+`--resume` goes on from, so that another limit needs no other training. Sizes are judged right after the last
+cut (by `finetune` at once): what is too large is neither repaired nor finetuned. Accuracy is taken on the
+part that `--data` keeps for tests, or on `--eval-data`; of data that is not divided `run` without training
+takes the samples that repair sees. A gate whose figure could not be taken does not hold. `diff` judges B, and
+`--max-drop` from A; of a report it takes the figures that are in it.
 
 GLOB names groups: by the name that `prune inspect --groups` prints, or by the layer (or its weight) whose
 output rows the units are; `*`, `?` and `[abc]` as in a shell, but across dots. Heads and group counts are

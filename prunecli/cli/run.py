@@ -24,6 +24,16 @@ from prunecli.cli.course import (
     preset_for,
     trainings_of,
 )
+from prunecli.cli.gates import (
+    MaxBytes,
+    MaxDrop,
+    MaxLatency,
+    MaxMacs,
+    MaxParams,
+    MinAccuracy,
+    MinAgreement,
+    gates,
+)
 from prunecli.cli.options import (
     GROUPS,
     NETWORK,
@@ -39,6 +49,7 @@ from prunecli.cli.options import (
     Ignore,
     Input,
     Json,
+    Latency,
     Loss,
     MaybeCheckpoint,
     Memory,
@@ -58,7 +69,10 @@ from prunecli.cli.options import (
 from prunecli.cli.settings import Printing, Request
 from prunecli.cli.targets import METHOD, Flops, Params, Protect, Ratio, Scheme, Speedup, target
 from prunecli.cli.training import once
-from prunecli.training.launched import launched
+from prunecli.errors import GateError
+from prunecli.gates import require_passed
+from prunecli.report.gated import passed
+from prunecli.training.launched import ToldElsewhereError, launched
 
 if TYPE_CHECKING:
     from prunecli.api import Result
@@ -197,8 +211,16 @@ def run(
             metavar="F", rich_help_panel=RUNNING, help="How far from the target is still the target."
         ),
     ] = 0.005,
+    max_params: MaxParams = None,
+    max_macs: MaxMacs = None,
+    max_bytes: MaxBytes = None,
+    max_latency: MaxLatency = None,
+    min_accuracy: MinAccuracy = None,
+    max_drop: MaxDrop = None,
+    min_agreement: MinAgreement = None,
     resume: Resume = False,
     save_minutes: SaveMinutes = 10.0,
+    latency: Latency = True,
     device: Device = "auto",
     seed: Seed = 0,
     threads: Threads = None,
@@ -213,18 +235,20 @@ def run(
         with_preset = preset_for(ctx, preset)
         criterion, scheme, repair = (with_preset(name) for name in ("criterion", "scheme", "repair"))
         trainings = trainings_of(with_preset, sparsify_arg, finetune_arg)
-        groups = settings.groups(heads, only, ignore, ratio_for, round_to_for)
+        named = settings.groups(heads, only, ignore, ratio_for, round_to_for)
         request = settings.Request(
             files=settings.files(ckpt, out, report, arch, init=init),
             choices=settings.Choices(criterion, scheme, reduce, normalize, device, loss, temperature),
             repair=settings.Repair(repair, data, samples, transform, memory, repair_seconds),
             limits=settings.Limits(protect, max_ratio, round_to, steps, tolerance, seed, threads),
-            groups=groups,
-            target=target(ctx.params, plan, groups),
+            groups=named,
+            target=target(ctx.params, plan, named),
             network=options.network(arch, arch_arg, input, unsafe_load),
             plan_file=plan,
             printing=settings.Printing(as_json=json, quiet=quiet, force=force, dry_run=dry_run),
             course=Course(trainings, init, eval_data, resume, save_minutes),
+            gates=gates(ctx.params),
+            latency=latency,
         )
         request.check(launched().leads)
     _execute(request)
@@ -235,16 +259,22 @@ def run(
 def _execute(request: Request) -> None:
     plan = settings.read_plan(request.plan_file)
     printing, files = request.printing, request.files
-    leads = launched().leads
+    leads, failed = launched().leads, None
     with output.epochs(printing.quiet or not leads) as (progress, line):
         result = _prune(request, plan, progress, line)
-        done = result.report if printing.dry_run else result.save(files.output, force=printing.force)
+        try:
+            done = result.report if printing.dry_run else result.save(files.output, force=printing.force)
+        except GateError as error:
+            done, failed = result.report, error
     if not leads:
+        if failed is not None:
+            raise ToldElsewhereError
         return
     done = replace(done, command=("prune", *sys.argv[1:]))
     output.notes(() if printing.quiet else (*done.network.notes, *done.notes))
     if printing.dry_run:
         _show_plan(result.plan, done, printing)
+        require_passed(done.gates)
         return
     from prunecli.report.files import write_report
 
@@ -252,6 +282,8 @@ def _execute(request: Request) -> None:
         if not options.is_stdout(path):
             write_report(done, path)
     _show_result(done, request)
+    if failed is not None:
+        raise failed
 
 
 def _prune(
@@ -270,6 +302,7 @@ def _prune(
     # A dry run asks for the plan alone.
     trains = request.course.trainings.any and not request.printing.dry_run
     asked: dict[str, Any] = dict(request.target)
+    held = request.gates if not request.printing.dry_run else request.gates.of_sizes
     if trains:
         if launched().leads:
             request.course.begin(request.files.output)
@@ -311,7 +344,9 @@ def _prune(
         seed=limits.seed,
         threads=limits.threads,
         plan=plan,
+        latency=request.latency and not request.printing.dry_run,
         progress=progress,
+        **held.for_api,
     )
 
 
@@ -330,7 +365,8 @@ def _show_result(report: Report, request: Request) -> None:
     if request.printing.as_json:
         output.document(report.to_json())
     elif request.printing.quiet:
-        output.path(request.files.output)
+        if passed(report.gates):
+            output.path(request.files.output)
     else:
         from prunecli.report.terminal import result
 

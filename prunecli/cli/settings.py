@@ -25,6 +25,7 @@ from prunecli.cli.options import (
     require_writable,
 )
 from prunecli.errors import InputError, UsageError, require_range
+from prunecli.gates import Gates
 from prunecli.plan import Plan
 
 N = TypeVar("N", int, float)
@@ -152,8 +153,10 @@ class Files:
     reports: tuple[Path, ...]
     as_directory: bool = False
 
-    def check(self, force: bool, dry_run: bool) -> None:
-        """Raise for a file that cannot be read, or that cannot be written although it is going to be."""
+    def check(self, force: bool, dry_run: bool, resume: bool = False) -> None:
+        """Raise for a file that cannot be read, or that cannot be written although it is going to be. A run
+        that is gone on with may have left a report (of a gate that was not met), and replaces it.
+        """
         for report in self.reports:
             require_ending(report, names.REPORT_ENDINGS)
         if self.checkpoint is not None:
@@ -170,7 +173,8 @@ class Files:
         for path in self.reports if self.as_directory else (self.output, *self.reports):
             if self.checkpoint is not None and path.exists() and path.samefile(self.checkpoint):
                 raise UsageError(f"{path} is the checkpoint itself", "choose another name with -o")
-            require_writable(path, force or is_stdout(path))
+            told = resume and path in self.reports
+            require_writable(path, force or told or is_stdout(path))
 
 
 @dataclass(frozen=True)
@@ -197,6 +201,8 @@ class Request:
     plan_file: Path | None
     printing: Printing
     course: Course = field(default_factory=Course)
+    gates: Gates = field(default_factory=Gates)
+    latency: bool = True
 
     def check(self, writes: bool = True) -> None:
         """Raise a ``PruneError`` for the first thing wrong: the command line first, the files after; those
@@ -211,13 +217,24 @@ class Request:
             self.repair.data, steps=self.limits.steps, planned=self.plan_file is not None,
             dry_run=self.printing.dry_run,
         )  # fmt: skip
+        self._check_gates()
         if self.plan_file is None:
             chosen = self.choices
             names.require_data_for([chosen.criterion], self.repair.data)
             names.require_loss_for([chosen.criterion], chosen.loss, chosen.temperature)
-        self.files.check(self.printing.force, self.printing.dry_run or not writes)
+        self.files.check(self.printing.force, self.printing.dry_run or not writes, self.course.resume)
         if writes and not self.printing.dry_run:
             self.course.check_files(self.files.output, self.printing.force)
+
+    def _check_gates(self) -> None:
+        course = self.course
+        self.gates.require_data(self.repair.data, course.eval_data, trains=course.trainings.any)
+        self.gates.require_dense(course.init is None, f"leave it out with --init {course.init}")
+        if self.printing.dry_run and self.gates.set.keys() > self.gates.of_sizes.set.keys():
+            raise UsageError(
+                "--dry-run measures nothing, and there are gates on what is measured",
+                "leave --dry-run out, or give only --max-params, --max-macs and --max-bytes",
+            )
 
 
 def files(

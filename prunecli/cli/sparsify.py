@@ -10,6 +10,15 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from prunecli.cli import names, options, settings, targets, training
+from prunecli.cli.gates import (
+    MaxBytes,
+    MaxDrop,
+    MaxLatency,
+    MaxMacs,
+    MaxParams,
+    MinAccuracy,
+    MinAgreement,
+)
 from prunecli.cli.options import (
     OUTPUT,
     Arch,
@@ -22,6 +31,7 @@ from prunecli.cli.options import (
     Ignore,
     Input,
     Json,
+    Latency,
     Only,
     Quiet,
     Reports,
@@ -134,10 +144,18 @@ def sparsify(
     force: Force = False,
     json: Json = False,
     quiet: Quiet = False,
+    max_params: MaxParams = None,
+    max_macs: MaxMacs = None,
+    max_bytes: MaxBytes = None,
+    max_latency: MaxLatency = None,
+    min_accuracy: MinAccuracy = None,
+    max_drop: MaxDrop = None,
+    min_agreement: MinAgreement = None,
     resume: Resume = False,
     save_minutes: SaveMinutes = 10.0,
     amp: Amp = "none",
     channels_last: ChannelsLast = False,
+    latency: Latency = True,
     device: Device = "auto",
     seed: Seed = 0,
     threads: Threads = None,

@@ -12,11 +12,13 @@ from typing import TYPE_CHECKING, Annotated, Any, Protocol, TypeAlias, TypeVar
 import typer
 
 from prunecli.cli import names, options, output
+from prunecli.cli.gates import gates
 from prunecli.cli.kept import Kept
 from prunecli.cli.options import DATA, RUNNING, Network
 from prunecli.cli.settings import Files, Printing
-from prunecli.errors import PruneError, UsageError, require_range
-from prunecli.training.launched import launched, said_once
+from prunecli.errors import GateError, PruneError, UsageError, require_range
+from prunecli.gates import Gates
+from prunecli.training.launched import ToldElsewhereError, launched, said_once
 from prunecli.training.settings import AMP, AUGMENTS, OPTIMIZERS, SCHEDULES, Settings
 
 if TYPE_CHECKING:
@@ -162,6 +164,7 @@ class Request:
     running: dict[str, Any]
     printing: Printing
     more: dict[str, Any] = field(default_factory=dict)
+    gates: Gates = field(default_factory=Gates)
 
     @property
     def kept(self) -> Kept:
@@ -179,6 +182,8 @@ class Request:
         options.require_data(given, self.data["samples"], self.data["transform"], 1)
         options.require_data(self.data["eval_data"], None, None, 1)
         self._check_loss()
+        self.gates.require_data(given, self.data["eval_data"], trains=True)
+        self.gates.require_dense(self.against is not None, "--against DENSE")
         names.require_known("device", self.running["device"].partition(":")[0], names.DEVICES)
         options.require_from("--threads", self.running["threads"], 1)
         minutes = self.running["save_seconds"] / 60
@@ -188,7 +193,7 @@ class Request:
         if self.against is not None:
             options.require_readable(self.against)
         if writes:
-            self.files.check(self.printing.force, dry_run=False)
+            self.files.check(self.printing.force, dry_run=False, resume=self.running["resume"])
             self.kept.check(self.running["resume"], self.printing.force)
 
     def _check_loss(self) -> None:
@@ -223,16 +228,20 @@ def asked(
         against=against,
         network=options.network(*(typed[name] for name in ("arch", "arch_arg", "input", "unsafe_load"))),
         running={
-            **{name: typed[name] for name in ("device", "threads", "resume")},
+            **{name: typed[name] for name in ("device", "threads", "resume", "latency")},
             "save_seconds": 60 * typed["save_minutes"],
         },
         printing=Printing(*(typed[name] for name in ("json", "quiet", "force"))),
         more=more or {},
+        gates=gates(typed),
     )
 
 
 class Trained(Protocol):
     """What a training command of the API returns."""
+
+    @property
+    def report(self) -> Finetuning: ...
 
     def save(self, path: Path, *, force: bool) -> Finetuning: ...
 
@@ -258,19 +267,27 @@ def carry_out(
     reports, and show what came of it.
     """
     leads = launched().leads
-    result, done = _trained(request, train, request.printing.quiet or not leads)
+    result, done, failed = _trained(request, train, request.printing.quiet or not leads)
     if not leads:
+        if failed is not None:
+            raise ToldElsewhereError
         return
-    write(result)
+    if failed is None:
+        write(result)
     from prunecli.report.files import write_report
 
     for path in request.files.reports:
         if not options.is_stdout(path):
             write_report(done, path)
     _show(done, request.files.output, request.printing)
+    if failed is not None:
+        raise failed
 
 
-def _trained(request: Request, train: Callable[..., T], quiet: bool) -> tuple[T, Finetuning]:
+def _trained(
+    request: Request, train: Callable[..., T], quiet: bool
+) -> tuple[T, Finetuning, GateError | None]:
+    """What came of it, its report, and the gate that keeps it from being written."""
     of, files = request.network, request.files
     with output.epochs(quiet) as (progress, line):
 
@@ -282,16 +299,21 @@ def _trained(request: Request, train: Callable[..., T], quiet: bool) -> tuple[T,
         result = train(
             files.checkpoint, **request.data, against=request.against, arch=of.arch, arch_args=of.arguments,
             inputs=of.inputs, unsafe_load=of.unsafe_load, **request.running, state=request.kept.state,
-            metrics=request.kept.metrics, progress=progress, on_epoch=told, **request.more,
-            **request.settings,
+            metrics=request.kept.metrics, progress=progress, on_epoch=told, **request.gates.for_api,
+            **request.more, **request.settings,
         )  # fmt: skip
-        done = result.save(files.output, force=request.printing.force)
-    return result, replace(done, command=("prune", *sys.argv[1:]))
+        failed = None
+        try:
+            done = result.save(files.output, force=request.printing.force)
+        except GateError as error:
+            done, failed = result.report, error
+    return result, replace(done, command=("prune", *sys.argv[1:])), failed
 
 
 def _show(done: Finetuning, place: Path, printing: Printing) -> None:
     if printing.quiet:
-        output.path(place)
+        if done.output is not None:
+            output.path(place)
         return
     output.notes((*done.network.notes, *done.notes))
     if printing.as_json:

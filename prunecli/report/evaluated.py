@@ -11,6 +11,7 @@ from prunecli.report.figures import Quality
 from prunecli.report.measured import Evaluation
 from prunecli.report.tables import grid, heading, pairs
 from prunecli.report.text import plural, seconds
+from prunecli.report.verdicts import verdicts
 
 
 def evaluation(found: Evaluation) -> tuple[RenderableType, ...]:
@@ -22,7 +23,8 @@ def evaluation(found: Evaluation) -> tuple[RenderableType, ...]:
         facts.append(("against", found.against.name))
     facts.append(("time", seconds(sum(found.timings.values()))))
     columns = {"": found.quality} if found.dense is None else {"dense": found.dense, "this": found.quality}
-    return heading(source, found.network), Text(), pairs(facts), Text(), quality(columns)
+    top = (heading(source, found.network), Text(), pairs(facts), Text(), quality(columns))
+    return *top, *verdicts(found.gates)
 
 
 def quality(columns: Mapping[str, Quality]) -> RenderableType:

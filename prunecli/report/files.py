@@ -13,6 +13,7 @@ from typing import Any
 from prunecli.errors import OutputError
 from prunecli.plan import Plan
 from prunecli.report import html, markdown, spreadsheet
+from prunecli.report.differences import Difference
 from prunecli.report.model import Report
 from prunecli.report.scored import Scoring
 from prunecli.report.trained import Finetuning
@@ -34,6 +35,20 @@ def rendered(report: Report | Finetuning, ending: str) -> str:
     if ending == ".html":
         return html.finetuning(report) if isinstance(report, Finetuning) else html.result(report)
     return _json(report.to_json())
+
+
+def write_difference(found: Difference, path: Path) -> None:
+    """Write ``found`` as the ending of ``path`` says, ``.md``, ``.csv``, ``.html`` or JSON, whole or not at
+    all. Raises ``OutputError``.
+    """
+    if path.suffix == ".md":
+        _write(markdown.difference(found), path)
+    elif path.suffix == ".csv":
+        _write(spreadsheet.differences(found), path)
+    elif path.suffix == ".html":
+        _write(html.difference(found), path)
+    else:
+        _write(_json(found.to_json()), path)
 
 
 def write_scores(found: Scoring, path: Path) -> None:

@@ -13,6 +13,7 @@ from prunecli.report.figures import Quality
 from prunecli.report.tables import grid, heading, pairs
 from prunecli.report.text import one_line, plural, seconds, size
 from prunecli.report.trained import EpochRow, Finetuning, Sparsity
+from prunecli.report.verdicts import verdicts
 
 MOST_EPOCHS = 20
 
@@ -40,9 +41,9 @@ def finetuning(found: Finetuning) -> tuple[RenderableType, ...]:
         heading(source + written, found.network),
         Text(),
         pairs(_facts(found)),
+        *verdicts(found.gates),
         *((Text(), quality(known)) if known else ()),
-        Text(),
-        epochs(found.epochs),
+        *((Text(), epochs(found.epochs)) if found.epochs else ()),
     )
 
 

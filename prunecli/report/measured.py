@@ -7,13 +7,15 @@ from dataclasses import dataclass, field
 from typing import Any, Literal
 
 from prunecli.report.figures import DataFacts, Quality
-from prunecli.report.model import Input, NetworkFacts, Source, document
+from prunecli.report.gated import Gate
+from prunecli.report.model import Input, NetworkFacts, Source, Totals, document
 
 
 @dataclass(frozen=True)
 class Evaluation:
     """The quality of a checkpoint. ``against`` and ``dense`` are the dense network's file and its own
-    figures, where one was given (``against`` is None for a module).
+    figures, where one was given (``against`` is None for a module). ``totals`` is None where no gate asks for
+    sizes.
     """
 
     version: str
@@ -26,6 +28,8 @@ class Evaluation:
     dense: Quality | None = None
     timings: Mapping[str, float] = field(default_factory=dict)
     notes: tuple[str, ...] = ()
+    totals: Totals | None = None
+    gates: tuple[Gate, ...] = ()
     schema: Literal["prunecli.eval/1"] = "prunecli.eval/1"
 
     def to_json(self) -> dict[str, Any]:

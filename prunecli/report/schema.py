@@ -13,6 +13,7 @@ from pathlib import Path
 from types import NoneType, UnionType
 from typing import Any, Literal, Union, get_args, get_origin, get_type_hints
 
+from prunecli.report.differences import Difference
 from prunecli.report.measured import Evaluation
 from prunecli.report.model import Explanation, Inspection, Report, Verification
 from prunecli.report.scored import Scoring
@@ -26,14 +27,23 @@ def json_schema() -> dict[str, Any]:
     definitions: dict[str, Any] = {}
     documents = [
         _schema_of(document, definitions)
-        for document in (Report, Inspection, Explanation, Verification, Evaluation, Scoring, Finetuning)
+        for document in (
+            Report,
+            Inspection,
+            Explanation,
+            Verification,
+            Evaluation,
+            Scoring,
+            Finetuning,
+            Difference,
+        )
     ]
     definitions["Verification"]["properties"]["passed"] = {"type": "boolean"}
     definitions["Verification"]["required"].append("passed")
     return {
         "$schema": "https://json-schema.org/draft/2020-12/schema",
         "title": "Documents of prunecli: report, inspection, explanation, verification, evaluation, "
-        "scoring, finetuning",
+        "scoring, finetuning, difference",
         "oneOf": documents,
         "$defs": definitions,
     }

@@ -12,12 +12,14 @@ from rich.console import RenderableType
 from rich.table import Table
 from rich.text import Text
 
-from prunecli.report import mended
+from prunecli.report import mended, remarks
 from prunecli.report.evaluated import quality
 from prunecli.report.finetuned import epochs, settings, sparsity
 from prunecli.report.model import GroupRow, Inspection, Proof, Report, Totals, Verification
 from prunecli.report.tables import grid, heading, pairs, safe
-from prunecli.report.text import count, gist, one_line, plural, seconds, shape, size, times
+from prunecli.report.text import count, gist, milliseconds, one_line, plural, seconds, shape, size, times
+from prunecli.report.timed import Latency
+from prunecli.report.verdicts import verdicts
 
 # Longer lists are cut in the terminal; the JSON report is always complete.
 MOST_ROWS = 40
@@ -34,6 +36,7 @@ def result(report: Report) -> tuple[RenderableType, ...]:
         _totals(report),
         Text(),
         _facts(report),
+        *verdicts(report.gates),
         *((Text(), quality(report.quality)) if report.quality else ()),
         *(part for stage in report.training for part in (Text(), epochs(stage.epochs, stage.name))),
         *_removed(report.groups),
@@ -51,6 +54,7 @@ def planned(report: Report) -> tuple[RenderableType, ...]:
         _totals(report),
         Text(),
         _facts(report),
+        *verdicts(report.gates),
         *_removed(report.groups, most=None),
         *_left(report.groups),
     )
@@ -67,6 +71,8 @@ def inspection(found: Inspection, groups: bool) -> tuple[RenderableType, ...]:
     ]
     if found.checkpoint:
         facts.insert(0, ("file", found.checkpoint.layout))
+    if found.latency:
+        facts.append(("latency", _latency_line(found.latency)))
     facts += _unsupported(found.unsupported)
     top = (heading(source, found.network), Text(), pairs(facts), Text())
     if not groups:
@@ -120,6 +126,7 @@ def _facts(report: Report) -> RenderableType:
         facts.append((stage.name, f"{length} of {settings(stage.settings)}{learned}"))
         if stage.sparsity is not None:
             facts += sparsity(stage.sparsity)
+    facts += remarks.latency(report.latency) + remarks.zeros(report.sparsity)
     if report.output:
         facts.append(("file", f"{size(report.output.bytes)}, sha256 {report.output.digest[:16]}..."))
     facts += _unsupported(report.unsupported)
@@ -185,8 +192,10 @@ def by_reason(what: str, reasons: Counter[str]) -> tuple[RenderableType, ...]:
 
 
 def _layer_table(found: Inspection) -> Table:
-    table = grid("layer", "type", "shape", ">params", ">MACs", ">zeros")
+    timed = {} if found.latency is None else {layer.name: layer.before for layer in found.latency.layers}
+    table = grid("layer", "type", "shape", ">params", ">MACs", ">zeros", *([">ms"] if timed else []))
     for row in found.layers:
+        taken = timed.get(row.name)
         table.add_row(
             safe(row.name or "(root)"),
             safe(row.type),
@@ -194,8 +203,19 @@ def _layer_table(found: Inspection) -> Table:
             count(row.params_before),
             count(row.macs_before),
             f"{row.sparsity:.1%}" if row.params_before else "-",
+            *(["-" if taken is None else milliseconds(taken.median).removesuffix(" ms")] if timed else []),
         )
     return table
+
+
+def _latency_line(found: Latency) -> str:
+    """The median, what eight of ten runs lie between, and what it was taken on."""
+    low, high = milliseconds(found.before.low), milliseconds(found.before.high)
+    threads = plural(found.threads, "thread")
+    return (
+        f"{milliseconds(found.before.median)} ({low} to {high} in 8 of 10 of {plural(found.runs, 'run')}), "
+        f"batch {found.batch}, {found.dtype}, {found.device}, {threads}"
+    )
 
 
 def _group_table(groups: Iterable[GroupRow]) -> Table:

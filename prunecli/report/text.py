@@ -60,6 +60,11 @@ def seconds(value: float) -> str:
     return f"{value:.1f} s" if value >= 1 else f"{value:.2f} s"
 
 
+def milliseconds(value: float) -> str:
+    """Three significant digits, or all before the point: 1234 ms, 12.3 ms, 0.0412 ms."""
+    return f"{value:.0f} ms" if value >= 99.95 else f"{value:#.3g} ms"
+
+
 def plural(number: int, noun: str) -> str:
     """1 group, 2 groups."""
     return f"{number} {noun}" if number == 1 else f"{number} {noun}s"

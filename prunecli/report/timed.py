@@ -16,7 +16,9 @@ class Spread:
 
 @dataclass(frozen=True, slots=True)
 class LayerLatency:
-    """One module that does arithmetic of its own, in execution order; ``after`` is None in an inspection."""
+    """One module that does arithmetic of its own, in execution order, without the modules of that kind which
+    it calls; all its calls together. ``after`` is None where there is one network.
+    """
 
     name: str
     before: Spread
@@ -25,11 +27,13 @@ class LayerLatency:
 
 @dataclass(frozen=True)
 class Latency:
-    """The dense and the pruned network in turns, ``runs`` times each after warming up.
+    """The dense network (``before``) and the pruned one (``after``) in turns, ``runs`` times each after
+    warming up; where there is one network alone it is ``before``. Layers were timed in runs of their own, and
+    are missing where those would have taken too long.
 
-    ``speedup`` is the quotient of the medians and ``macs_ratio`` that of the multiply-adds. Where the former
-    is below 0.7 of the latter, ``slow`` names the layers that keep it there, the worst first, and ``advice``
-    says what would help. Without a pruned network these are None and empty.
+    ``speedup`` is the quotient of the medians and ``macs_ratio`` that of the multiply-adds (None where they
+    were not counted). Where the former is below 0.7 of the latter, ``slow`` names the layers that keep it
+    there, the worst first, and ``advice`` says what would help.
     """
 
     device: str
@@ -44,3 +48,8 @@ class Latency:
     layers: tuple[LayerLatency, ...] = ()
     slow: tuple[str, ...] = ()
     advice: str | None = None
+
+    @property
+    def result(self) -> Spread:
+        """Of the network that the document is about: the pruned one where there are two."""
+        return self.before if self.after is None else self.after

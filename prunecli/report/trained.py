@@ -8,7 +8,9 @@ from typing import Any, Literal
 
 from prunecli.report.epochs import EpochRow, Sparsity
 from prunecli.report.figures import DataFacts, Quality
+from prunecli.report.gated import Gate
 from prunecli.report.model import Input, NetworkFacts, Output, Proof, Scalar, Source, document
+from prunecli.report.timed import Latency
 
 __all__ = ["EpochRow", "Finetuning", "Sparsity"]
 
@@ -22,7 +24,10 @@ class Finetuning:
     the network that was read and of the one that is written, ``dense`` that of the network ``against``,
     which it learned from. ``best`` is the epoch whose weights are written, where that is not the last.
     ``threads``, ``device`` and ``processes`` (that trained together, each with ``batch_size`` samples a step)
-    belong to the settings: only with the same do the same bytes come out.
+    belong to the settings: only with the same do the same bytes come out. ``latency`` is that of the trained
+    network, beside the network ``against`` where there is one; None where it was not measured. ``gates`` are
+    the limits that were set; where one does not hold, ``output`` is None (and where it could not, nothing was
+    trained).
     """
 
     version: str
@@ -48,6 +53,8 @@ class Finetuning:
     notes: tuple[str, ...] = ()
     processes: int = 1
     sparsity: Sparsity | None = None
+    gates: tuple[Gate, ...] = ()
+    latency: Latency | None = None
     schema: Literal["prunecli.finetune/1"] = "prunecli.finetune/1"
 
     def to_json(self) -> dict[str, Any]:

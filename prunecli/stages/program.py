@@ -15,6 +15,7 @@ from prunecli.assembly import all_tensors
 from prunecli.checkpoint.recipe import Recipe
 from prunecli.clock import Clock
 from prunecli.coupling.space import Space
+from prunecli.data import Samples
 from prunecli.errors import ImpossibleError, UsageError
 from prunecli.opening import Subject
 from prunecli.plan import Plan
@@ -119,6 +120,12 @@ class Program:
         if self.course.kept.resume and not there:
             raise UsageError(f"there is no state to resume from: {self.files[-1]}", "leave --resume out")
 
+    def judged(self) -> Samples | None:
+        """What figures are taken on, opened before anything is trained."""
+        lesson = self.course.after or self.course.before
+        assert lesson is not None
+        return self._opened(lesson, Trainee(Subject(self.dense))).judged
+
     def trained(
         self, space: Space, tensors: Mapping[str, Tensor], plan: Plan, index: int
     ) -> dict[str, Tensor]:
@@ -202,14 +209,17 @@ class Program:
         return TRAINED if self.course.shrinking is None else SPARSIFIED
 
     def _stage(self, lesson: Lesson, trainee: Trainee, name: str, sparsifier: Sparsifier | None) -> Stage:
-        if lesson.samples not in self._data:
-            with self.clock.stage("data"):
-                self._data[lesson.samples] = self.course.opened(lesson, trainee.specs)
-        data, settings = self._data[lesson.samples], lesson.settings
+        data, settings = self._opened(lesson, trainee), lesson.settings
         if not data.trained.labelled and settings.distill == 0:
             settings = replace(settings, distill=1.0)
         watching = self._watching(name, settings)
         return Stage(data, settings, self.device, self.clock, watching, self.team, sparsifier)
+
+    def _opened(self, lesson: Lesson, trainee: Trainee) -> TrainingData:
+        if lesson.samples not in self._data:
+            with self.clock.stage("data"):
+                self._data[lesson.samples] = self.course.opened(lesson, trainee.specs)
+        return self._data[lesson.samples]
 
     def _watching(self, name: str, settings: Settings) -> Callable[[EpochRow], None] | None:
         told = self.course.on_epoch

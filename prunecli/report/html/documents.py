@@ -35,7 +35,7 @@ def result(report: Report) -> str:
             _circumstances(report),
         ),
     ]  # fmt: skip
-    head = figures.verdict(report) + figures.headline(
+    head = figures.verdict(report.target, report.proofs, report.gates) + figures.headline(
         report.before, report.after, report.latency, _accuracy(report.quality)
     )
     return page(_title(report.checkpoint, report.output), network.spec, head, _known(sections))
@@ -47,8 +47,10 @@ def finetuning(found: Finetuning) -> str:
     networks = {name: quality for name, quality in named.items() if quality is not None}
     what, key = course.figure_of(networks.values())
     sections = [
+        figures.gates(found.gates),
         course.quality(networks, {name: pointer(name) for name in networks}, _stops(found, key), what),
         Section("training", "Training", _training(found)),
+        layers.latency(found.latency, ()),
         figures.proofs(found.proofs),
         figures.notes((*found.network.notes, *found.notes)),
         figures.again(
@@ -56,7 +58,8 @@ def finetuning(found: Finetuning) -> str:
             _rest(found),
         ),
     ]  # fmt: skip
-    head = f'<dl class="headline">{"".join(_reached(found))}</dl>'
+    reached = "".join((*_reached(found), *figures.timed(found.latency)))
+    head = figures.verdict(None, found.proofs, found.gates) + f'<dl class="headline">{reached}</dl>'
     return page(_title(found.checkpoint, found.output), found.network.spec, head, _known(sections))
 
 

@@ -17,14 +17,9 @@ from prunecli.report.html.markup import (
     small_table,
     text,
 )
-from prunecli.report.model import Goal, Input, NetworkFacts, Output, Proof, Report, Source, Totals
-from prunecli.report.text import count, one_line, seconds, shape, size, times
+from prunecli.report.model import Goal, Input, NetworkFacts, Output, Proof, Source, Totals
+from prunecli.report.text import count, milliseconds, one_line, seconds, shape, size, times
 from prunecli.report.timed import Latency
-
-
-def ms(value: float) -> str:
-    """12.3 ms"""
-    return f"{value:#.3g}".rstrip(".") + " ms"
 
 
 def small(value: float) -> str:
@@ -40,11 +35,16 @@ def headline(before: Totals, after: Totals, latency: Latency | None, final: Iter
         _figure(name, getattr(before, key), getattr(after, key), shown, f"/before/{key}", f"/after/{key}")
         for name, key, shown in sizes
     ]
-    if latency and latency.after:
-        was, now = latency.before.median, latency.after.median
-        where = "/latency/before/median", "/latency/after/median"
-        parts.append(_figure("latency", was, now, ms, *where, "faster"))
-    return f'<dl class="headline">{"".join((*parts, *final))}</dl>'
+    return f'<dl class="headline">{"".join((*parts, *timed(latency), *final))}</dl>'
+
+
+def timed(latency: Latency | None) -> list[str]:
+    """The medians of both networks, where there are two."""
+    if latency is None or latency.after is None:
+        return []
+    where = "/latency/before/median", "/latency/after/median"
+    was, now = latency.before.median, latency.after.median
+    return [_figure("latency", was, now, milliseconds, *where, "faster")]
 
 
 def _figure(
@@ -84,13 +84,13 @@ def goal(target: Goal) -> str:
     return f"{text(target.kind)} {asked} asked, {reached} reached (tolerance {tolerance})"
 
 
-def verdict(report: Report) -> str:
+def verdict(target: Goal | None, proofs: Sequence[Proof], gates: Sequence[Gate]) -> str:
     """Whether it came out as asked, in a line for each who has a say in that."""
-    lines = [(report.target.met, "target", goal(report.target))]
-    lines += _judged("proof", "proofs", [(proof.name, proof.passed) for proof in report.proofs])
-    lines += _judged("gate", "gates", [(f"--{gate.name}", gate.passed) for gate in report.gates])
+    lines = [] if target is None else [(target.met, "target", goal(target))]
+    lines += _judged("proof", "proofs", [(proof.name, proof.passed) for proof in proofs])
+    lines += _judged("gate", "gates", [(f"--{gate.name}", gate.passed) for gate in gates])
     items = "".join(f"<li><b>{name}</b> {mark(holds)} {said}</li>" for holds, name, said in lines)
-    return f'<ul class="verdict">{items}</ul>'
+    return f'<ul class="verdict">{items}</ul>' if items else ""
 
 
 def _judged(one: str, many: str, found: Sequence[tuple[str, bool]]) -> list[tuple[bool, str, str]]:

@@ -5,11 +5,10 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 
 from prunecli.report.html.charts import strip, together
-from prunecli.report.html.figures import ms
 from prunecli.report.html.markup import Column, Section, Table, number, pairs, share, text
 from prunecli.report.model import LayerRow
 from prunecli.report.sparse import LayerSparsity
-from prunecli.report.text import count, shape, times
+from prunecli.report.text import count, milliseconds, shape, times
 from prunecli.report.timed import Latency, LayerLatency, Spread
 
 
@@ -35,7 +34,7 @@ def _profile(rows: Sequence[LayerRow], latency: Latency | None) -> str:
     drawn = [
         strip(
             name,
-            f"up to {count(max(was))} {unit}".rstrip() if unit != "ms" else f"up to {ms(max(was))}",
+            f"up to {count(max(was))} {unit}".rstrip() if unit != "ms" else f"up to {milliseconds(max(was))}",
             was,
             now,
         )
@@ -125,7 +124,7 @@ def _speedup(found: Latency) -> str:
 
 def _spread(found: Spread, at: str) -> str:
     median, low, high = (
-        number(value, ms, f"{at}/{name}")
+        number(value, milliseconds, f"{at}/{name}")
         for name, value in (("median", found.median), ("low", found.low), ("high", found.high))
     )
     return f"{median} (eight of ten runs between {low} and {high})"
@@ -145,13 +144,13 @@ def _by_layer(found: Latency, cheaper: Mapping[str, str]) -> Table:
             Column("low", "after/low", _ms, over="after, ms"),
             Column("high", "after/high", _ms, over="after, ms"),
             Column("faster", of=_faster),
-            Column("fewer MACs", of=lambda layer: cheaper.get(layer.name)),
+            *([Column("fewer MACs", of=lambda layer: cheaper.get(layer.name))] if cheaper else []),
         ]
     return Table("timed layer", "/latency/layers", columns, found.layers)
 
 
 def _ms(value: float) -> str:
-    return ms(value).removesuffix(" ms")
+    return milliseconds(value).removesuffix(" ms")
 
 
 def _faster(layer: LayerLatency) -> str | None:

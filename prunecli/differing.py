@@ -1,0 +1,246 @@
+"""``prune diff``: two checkpoints or reports side by side."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, replace
+from pathlib import Path
+
+import torch
+
+from prunecli import __version__
+from prunecli.checkpoint.specs import Scalar
+from prunecli.clock import Clock
+from prunecli.comparing import Compared, compared, same_layers
+from prunecli.data import Samples, open_data
+from prunecli.data.specs import shown
+from prunecli.errors import InputError, UsageError, require_range
+from prunecli.gates import Figures, Gates
+from prunecli.gating import median, require_labels
+from prunecli.latency import STAGE, measured
+from prunecli.measuring import sizes
+from prunecli.opening import Naming, Subject, open_against, open_any
+from prunecli.quality import measure
+from prunecli.report.differences import Difference, OptionDifference, Side
+from prunecli.report.figures import DataFacts, Quality
+from prunecli.report.model import Inspection, LayerRow, Report
+from prunecli.report.reading import is_report, read_report
+from prunecli.report.relations import joined_groups, joined_layers, related
+from prunecli.report.rows import layer_rows
+from prunecli.subjects import choose_device
+
+_ONE, _OTHER = "the first network", "the second network"
+
+
+@dataclass(frozen=True)
+class _Seen:
+    """One of the two, opened. ``layers`` in which a row's two halves are what the side is about."""
+
+    side: Side
+    layers: tuple[LayerRow, ...]
+    subject: Subject | None = None
+    document: Report | Inspection | None = None
+    notes: tuple[str, ...] = ()
+
+    @property
+    def told(self) -> list[str]:
+        """What to know of it, each with its name."""
+        return [f"{self.side.name}: {note}" for note in (*self.side.network.notes, *self.notes)]
+
+
+def diff(
+    a: str | Path,
+    b: str | Path,
+    *,
+    data: str | Samples | None = None,
+    samples: int | None = None,
+    batch_size: int = 64,
+    transform: str | None = None,
+    arch: str | None = None,
+    arch_args: Mapping[str, Scalar] | None = None,
+    inputs: Sequence[str] = (),
+    unsafe_load: bool = False,
+    seed: int = 0,
+    device: str = "auto",
+    gates: Mapping[str, float] | Gates | None = None,
+    progress: Callable[[str], None] | None = None,
+) -> Difference:
+    """How ``b`` differs from ``a``, each a checkpoint (dense or pruned) or the JSON of the report of a run or
+    of an inspection.
+
+    ``arch``, ``arch_args`` and ``inputs`` name the network of both. What is a checkpoint is measured on
+    ``data``, as :func:`prunecli.evaluate` takes it. ``gates`` are limits as for :func:`prunecli.prune`,
+    judged on ``b``; ``max_drop`` is taken from the accuracy of ``a``. Raises ``UsageError`` and
+    ``InputError``.
+    """
+    require_range(batch_size >= 1, "--batch-size", batch_size, "a whole number from 1")
+    limits, where = Gates.of(gates), choose_device(device)
+    one, other = Path(a), Path(b)
+    require_measurable(limits, one, other, data)
+    clock = Clock(progress)
+    naming = Naming(None, arch, arch_args, inputs, unsafe_load)
+    with clock.stage("read"):
+        opened = _opened(one, other, naming)
+    with clock.stage("count"):
+        alone = replace(naming, inputs=()) if _unlike(*opened) else None
+        first, second = _seen(one, opened[0], alone), _seen(other, opened[1], alone)
+    with clock.stage("compare"):
+        found = _compared(first, second)
+    notes = [*first.told, *second.told]
+    if data is not None:
+        with clock.stage("data"):
+            specs = next(seen.subject.network.specs for seen in (second, first) if seen.subject is not None)
+            read = data if isinstance(data, Samples) else open_data(
+                data, specs, samples=samples, seed=seed, transform=transform, part="test"
+            )  # fmt: skip
+            require_labels(limits, read)
+        with clock.stage("evaluate"):
+            measured = _measured(first, second, read, where, batch_size, progress)
+        found = replace(found, data=DataFacts(shown(read.origin), len(read), read.labelled))
+        found = replace(found, a=_with(found.a, measured.get(_ONE)), b=_with(found.b, measured.get(_OTHER)))
+        notes += read.notes
+    if limits.max_latency is not None and second.subject is not None:
+        with clock.stage(STAGE):
+            found = _timed(found, first, second.subject, where)
+    figures = Figures.of(found.b.totals, found.b.quality, found.a.quality, found.b.latency)
+    told = tuple(dict.fromkeys((*notes, *found.notes)))
+    return replace(found, gates=limits.judged(figures), timings=dict(clock.seconds), notes=told)
+
+
+def require_measurable(gates: Gates, a: Path, b: Path, data: object) -> None:
+    """Raise ``UsageError`` for a gate on figures that no report has and no data gives, and for data where
+    nothing runs.
+    """
+    if data is not None and is_report(a) and is_report(b):
+        raise UsageError("--data measures checkpoints, and both are reports", "leave --data out")
+    if not is_report(b) or data is not None:
+        gates.require_data(data)
+
+
+def _opened(a: Path, b: Path, naming: Naming) -> tuple[Subject | Report | Inspection, ...]:
+    """A pruned file says of what network it is; that may help with the other."""
+    if is_report(a) or is_report(b):
+        return tuple(read_report(path) if is_report(path) else open_any(path, naming) for path in (a, b))
+    try:
+        second = open_any(b, naming)
+    except InputError:
+        first = open_any(a, naming)
+        return first, _beside(b, naming, first)
+    first = _beside(a, naming, second)
+    if second.recipe is None and first.recipe is not None:
+        second = _beside(b, naming, first)
+    return first, second
+
+
+def _beside(path: Path, naming: Naming, other: Subject) -> Subject:
+    if other.recipe is not None:
+        try:
+            return open_against(path, naming, other)
+        except (InputError, UsageError):
+            pass  # Of another network, then.
+    return open_any(path, naming)
+
+
+def _unlike(a: Subject | Report | Inspection, b: Subject | Report | Inspection) -> bool:
+    if not isinstance(a, Subject) or not isinstance(b, Subject):
+        return False
+    return not same_layers(a.network.module.state_dict(), b.network.module.state_dict())
+
+
+def _seen(path: Path, found: Subject | Report | Inspection, alone: Naming | None) -> _Seen:
+    """``alone``: how a network may be opened that does not take what the other, unlike it, does."""
+    if isinstance(found, Subject):
+        try:
+            return _checkpoint(path, found)
+        except InputError:
+            if alone is None:
+                raise
+            note = "counted on its own input, since it does not run on --input"
+            return replace(_checkpoint(path, open_any(path, alone)), notes=(note,))
+    if isinstance(found, Inspection):
+        timed = None if found.latency is None else found.latency.before.median
+        digest = None if found.checkpoint is None else found.checkpoint.digest
+        side = Side(
+            path.name, "inspection", digest, replace(found.network, notes=()), found.inputs, found.totals,
+            found.counter, latency=timed,
+        )  # fmt: skip
+        return _Seen(side, found.layers, document=found)
+    return _Seen(_of_run(path, found), found.layers, document=found)
+
+
+def _of_run(path: Path, report: Report) -> Side:
+    last = [quality for name, quality in report.quality.items() if name != "dense"][-1:]
+    latency = report.latency
+    return Side(
+        path.name, "report", None if report.output is None else report.output.digest,
+        replace(report.network, notes=()), report.inputs, report.after, report.counter,
+        quality=last[0] if last else None, before=report.before, dense=report.quality.get("dense"),
+        latency=None if latency is None or latency.after is None else latency.after.median,
+        latency_before=None if latency is None else latency.before.median,
+    )  # fmt: skip
+
+
+def _checkpoint(path: Path, subject: Subject) -> _Seen:
+    network = subject.network
+    size, count = sizes(network)
+    changed = () if subject.recipe is None else subject.recipe.changed_by
+    side = Side(
+        path.name, "checkpoint", None if network.source is None else network.source.digest, network.facts,
+        network.report_inputs, size, count.counter, changed,
+    )  # fmt: skip
+    return _Seen(side, layer_rows(network.module, None, count.by_module, count.by_module), subject)
+
+
+def _compared(first: _Seen, second: _Seen) -> Difference:
+    a, b = first.side, second.side
+    if first.subject is not None and second.subject is not None:
+        found = compared(first.subject, second.subject, a, b)
+    else:
+        found = Compared(*related(a, b, first.layers, second.layers, first.document, second.document))
+    layers = (
+        () if found.relation == "different" else joined_layers(first.layers, second.layers, found.changes)
+    )
+    groups = found.groups
+    if isinstance(first.document, Report) and isinstance(second.document, Report):
+        groups = joined_groups(first.document.groups, second.document.groups)
+    return Difference(
+        __version__, a, b, found.relation, found.verdict, layers,
+        () if found.relation == "different" else groups, found.tensors,
+        _options(first.document, second.document), notes=found.notes,
+    )  # fmt: skip
+
+
+def _options(a: Report | Inspection | None, b: Report | Inspection | None) -> tuple[OptionDifference, ...]:
+    if not isinstance(a, Report) or not isinstance(b, Report):
+        return ()
+    names = dict.fromkeys((*a.options, *b.options))
+    pairs = ((name, a.options.get(name), b.options.get(name)) for name in names)
+    return tuple(OptionDifference(name, one, other) for name, one, other in pairs if one != other)
+
+
+def _timed(found: Difference, first: _Seen, second: Subject, device: torch.device) -> Difference:
+    """In turns with the first network where it is the same one in other widths, else alone."""
+    network = second.network
+    if first.subject is None or found.relation == "different":
+        alone = measured(network.module, None, network.specs, (), device=device)
+        b = replace(found.b, latency=median(alone.latency))
+        return replace(found, b=b, notes=(*found.notes, *alone.notes))
+    both = measured(first.subject.network.module, network.module, network.specs, (), device=device)
+    before = None if both.latency is None else both.latency.before.median
+    a, b = replace(found.a, latency=before), replace(found.b, latency=median(both.latency))
+    return replace(found, a=a, b=b, notes=(*found.notes, *both.notes))
+
+
+def _with(side: Side, quality: Quality | None) -> Side:
+    return side if quality is None else replace(side, quality=quality)
+
+
+def _measured(
+    first: _Seen, second: _Seen, samples: Samples, device: torch.device, batch_size: int,
+    progress: Callable[[str], None] | None,
+) -> dict[str, Quality]:  # fmt: skip
+    """Of those that are checkpoints."""
+    there = ((_ONE, first.subject), (_OTHER, second.subject))
+    networks = {name: subject.on(device) for name, subject in there if subject is not None}
+    dense = networks.get(_ONE)
+    return measure(networks, samples, against=dense, batch_size=batch_size, progress=progress)

@@ -1,0 +1,206 @@
+"""``prune diff`` on real networks: each kind of pair has its answer, and figures that are known otherwise."""
+
+from __future__ import annotations
+
+import json
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+from resnet8 import resnet8
+from safetensors.torch import load_file, save_file
+
+import prunecli
+from prunecli import Difference
+from prunecli.errors import InputError, UsageError
+from prunecli.report.model import Proof
+
+DEMO = Path(prunecli.__file__).parent / "demo" / "digits_resnet8.safetensors"
+INPUT = ("1,8,8",)
+
+
+@pytest.fixture(scope="module")
+def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Two cuts with their reports, and copies of the dense network with one weight changed."""
+    folder = tmp_path_factory.mktemp("pairs")
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr("prunecli.saving.reload_proof", lambda *_, **__: Proof("reload", True))
+        for name, options in (("half", {"speedup": 2}), ("third", {"speedup": 3, "round_to": 2})):
+            made = prunecli.prune(DEMO, inputs=INPUT, repair="none", **options)  # type: ignore[arg-type]
+            told = made.save(folder / f"{name}.safetensors")
+            (folder / f"{name}.json").write_text(json.dumps(told.to_json()))
+    seen = prunecli.inspect(DEMO, inputs=INPUT)
+    (folder / "seen.json").write_text(json.dumps(seen.to_json()))
+    tensors = load_file(DEMO)
+    save_file({**tensors, "conv1.weight": tensors["conv1.weight"] * 1.1}, folder / "louder.safetensors")
+    torch.save(resnet8().state_dict(), folder / "colour.pth")
+    return folder
+
+
+def diff(a: Path, b: Path, **options: Any) -> Difference:
+    return prunecli.diff(a, b, **{"inputs": INPUT, **options})
+
+
+def test_a_file_beside_itself() -> None:
+    found = diff(DEMO, DEMO)
+    assert found.relation == "identical"
+    assert found.tensors is not None and found.tensors.equal == len(load_file(DEMO))
+    assert not any(row.differs for row in found.layers)
+    assert found.a.totals == found.b.totals
+
+
+def test_the_same_network_with_other_weights(folder: Path) -> None:
+    found = diff(DEMO, folder / "louder.safetensors")
+    assert found.relation == "changed"
+    changed = [row for row in found.layers if row.differs]
+    assert [row.name for row in changed] == ["conv1"]
+    assert changed[0].change == pytest.approx(0.1)
+    assert "1 of 56 tensors" in found.verdict
+
+
+def test_a_cut_is_told_by_the_digest_in_its_recipe(folder: Path) -> None:
+    found = diff(DEMO, folder / "half.safetensors")
+    report = json.loads((folder / "half.json").read_text())
+    assert found.relation == "cut"
+    assert found.verdict.startswith("half.safetensors was cut from digits_resnet8.safetensors")
+    assert found.verdict.endswith("what is left has the same weights, bit by bit")
+    for side, key in ((found.a, "before"), (found.b, "after")):
+        assert side.totals.params == report[key]["params"]
+        assert (side.totals.macs, side.totals.bytes) == (report[key]["macs"], report[key]["bytes"])
+    kept = {row["name"]: (row["dense"], row["dense"], row["kept"]) for row in report["groups"]}
+    assert {row.name: (row.dense, row.a, row.b) for row in found.groups} == {
+        name: sizes for name, sizes in kept.items() if sizes[2] < sizes[0]
+    }
+    rows = {row["name"]: row for row in report["layers"]}
+    for layer in found.layers:
+        row = rows[layer.name]
+        assert (layer.params_a, layer.params_b) == (row["params_before"], row["params_after"])
+        assert (layer.macs_a, layer.macs_b) == (row["macs_before"], row["macs_after"])
+        assert layer.change in (0.0, None)
+    back = diff(folder / "half.safetensors", DEMO)
+    assert (back.relation, back.verdict) == ("cut", found.verdict)
+    assert [(row.a, row.b) for row in back.groups] == [(row.b, row.a) for row in found.groups]
+
+
+def test_a_cut_whose_weights_changed_says_what_and_how_far(folder: Path, no_reload: None) -> None:
+    path = folder / "mended.safetensors"
+    made = prunecli.prune(DEMO, inputs=INPUT, speedup=8, repair="bn", data="digits", samples=64)
+    made.save(path)
+    found = diff(DEMO, path)
+    assert found.relation == "cut"
+    assert found.b.changed_by == ("repair bn",)
+    assert "tensors changed (repair bn)" in found.verdict
+    changed = {row.name for row in found.layers if row.change}
+    assert changed and all(row.type == "BatchNorm2d" for row in found.layers if row.name in changed)
+
+
+def test_a_cut_of_another_file_is_only_one_of_other_widths(folder: Path) -> None:
+    found = diff(folder / "louder.safetensors", folder / "half.safetensors")
+    assert found.relation == "resized"
+    assert found.groups == ()
+    assert found.tensors is not None and found.tensors.resized > 0
+
+
+def test_two_cuts_of_one_file_share_units(folder: Path) -> None:
+    found = diff(folder / "half.safetensors", folder / "third.safetensors")
+    assert found.relation == "resized"
+    assert found.verdict.startswith("two cuts of the same checkpoint")
+    one, other = (
+        prunecli.checkpoint.read(folder / f"{name}.safetensors").recipe for name in ("half", "third")
+    )
+    assert one is not None and other is not None
+    for row in found.groups:
+        sets = [set(recipe.plan.keep.get(row.name, range(row.dense))) for recipe in (one, other)]
+        assert (row.a, row.b, row.shared) == (len(sets[0]), len(sets[1]), len(sets[0] & sets[1]))
+
+
+def test_different_networks_are_said_to_be_and_judged_all_the_same(folder: Path, tmp_path: Path) -> None:
+    from prunecli.networks.cifar import REGISTRY
+
+    other = tmp_path / "other.pth"
+    torch.save(REGISTRY["resnet20"]().state_dict(), other)
+    found = diff(DEMO, other, gates={"max_params": 272474, "max_macs": 10})
+    assert found.relation == "different"
+    assert "digits_resnet8.safetensors is cifar:resnet8" in found.verdict
+    assert "other.pth is cifar:resnet20 (272 k parameters" in found.verdict
+    assert (found.layers, found.groups, found.tensors) == ((), (), None)
+    assert any("counted on its own input" in note for note in found.notes)
+    assert [(gate.name, gate.found, gate.passed) for gate in found.gates] == [
+        ("max-params", 272474, True), ("max-macs", found.b.totals.macs, False),
+    ]  # fmt: skip
+
+
+def test_reports_are_read_for_what_is_in_them(folder: Path) -> None:
+    runs = diff(folder / "half.json", folder / "third.json", gates={"max_params": 1, "min_accuracy": 0.5})
+    files = diff(folder / "half.safetensors", folder / "third.safetensors")
+    assert (runs.relation, runs.a.kind) == ("runs", "report")
+    assert runs.a.totals == files.a.totals and runs.b.totals == files.b.totals
+    assert [replace(row, change=None) for row in files.layers] == list(runs.layers)
+    assert {(row.name, row.a, row.b) for row in runs.groups} >= {
+        (row.name, row.a, row.b) for row in files.groups
+    }
+    assert {row.name: (row.a, row.b) for row in runs.options} == {"speedup": (2, 3), "round_to": (1, 2)}
+    assert runs.a.before == runs.b.before == diff(DEMO, DEMO).a.totals
+    assert [(gate.found is None, gate.passed) for gate in runs.gates] == [(False, False), (True, False)]
+
+
+@pytest.mark.parametrize(
+    ("a", "b", "relation", "said"),
+    [
+        ("half.safetensors", "half.json", "described", "half.json is the report of half.safetensors"),
+        ("third.json", DEMO, "described", "is what the run of third.json began with"),
+        ("third.json", "half.safetensors", "alike", "nothing is known of the weights"),
+        ("half.json", "half.json", "identical", "two reports of the same file"),
+        ("seen.json", DEMO, "described", "seen.json is the inspection of"),
+        ("seen.json", "colour.pth", "alike", "nothing is known of the weights"),
+    ],
+)
+def test_a_report_and_another_file(a: str, b: str, relation: str, said: str, folder: Path) -> None:
+    inputs = () if b == "colour.pth" else INPUT
+    found = diff(folder / a, folder / b, inputs=inputs)
+    assert (found.relation, said in found.verdict) == (relation, True), found.verdict
+
+
+def test_accuracy_is_that_of_eval_and_the_drop_is_from_the_first(folder: Path) -> None:
+    half = folder / "half.safetensors"
+    limits = {"max_drop": 0.0, "min_agreement": 1.0, "min_accuracy": 0.5}
+    found = diff(DEMO, half, data="digits", samples=90, gates=limits)
+    alone = prunecli.evaluate(half, data="digits", samples=90, against=DEMO)
+    assert (found.b.quality, found.a.quality) == (alone.quality, alone.dense)
+    assert found.data == alone.data
+    assert alone.dense is not None and alone.quality.top1 is not None and alone.dense.top1 is not None
+    drop = pytest.approx(alone.dense.top1 - alone.quality.top1)
+    assert [gate.found for gate in found.gates] == [alone.quality.top1, drop, alone.quality.agreement]
+    own = diff(folder / "half.json", half, data="digits", samples=90)
+    assert own.b.quality == prunecli.evaluate(half, data="digits", samples=90).quality
+
+
+def test_what_cannot_be_compared_is_refused(folder: Path) -> None:
+    with pytest.raises(UsageError, match="both are reports"):
+        diff(folder / "half.json", folder / "third.json", data="digits")
+    with pytest.raises(UsageError, match="--min-accuracy needs labelled data"):
+        diff(folder / "half.json", DEMO, gates={"min_accuracy": 0.5})
+    with pytest.raises(UsageError, match="--max-drop needs labels, and noise has none"):
+        diff(DEMO, DEMO, data="noise", gates={"max_drop": 0.5})
+    with pytest.raises(UsageError, match="no such file"):
+        diff(DEMO, folder / "nothing.pth")
+    (folder / "text.pth").write_text("hello")
+    with pytest.raises(InputError, match="is not a checkpoint"):
+        diff(folder / "text.pth", DEMO)
+    with pytest.raises(InputError, match="does not run on an input of 1x3x8x8"):
+        diff(DEMO, DEMO, inputs=("3,8,8",))
+
+
+def test_a_plan_that_is_not_of_the_network_costs_the_weights_and_not_the_answer(
+    folder: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def refused(*_: object) -> None:
+        raise InputError("the plan cuts group 'x', which this network does not have")
+
+    monkeypatch.setattr("prunecli.comparing.planned", refused)
+    found = diff(DEMO, folder / "half.safetensors")
+    assert (found.relation, found.tensors) == ("cut", None)
+    assert found.groups and all(row.change is None for row in found.layers)
+    assert found.notes[-1].startswith("the cut could not be made again to compare weights")
