@@ -2,7 +2,8 @@
 
 ``python benchmarks/examples.py [resnet50] [thousand]`` makes both, or those that are named: weights at random
 from a seed, pruned by the command line as a user would type it, and the report in all four forms. Options
-after ``--`` are added to the command (``-- --latency``). It prints how large the files are.
+after ``--`` are added to the command (``-- --latency``). ``--redraw`` writes them anew from the JSON that is
+there, when only their looks have changed. It prints how large the files are.
 """
 
 from __future__ import annotations
@@ -83,13 +84,40 @@ def make(name: str, more: list[str]) -> None:
         subprocess.run([sys.executable, "-m", "prunecli", *command, "-q"], cwd=place, check=True)
         EXAMPLES.mkdir(exist_ok=True)
         for ending in ENDINGS:
-            content = (place / f"{name}{ending}").read_bytes()
-            (EXAMPLES / f"{name}{ending}").write_bytes(content)
-            print(f"{name}{ending} {len(content):,} bytes")
-            assert ending != ".html" or len(content) < MOST_BYTES
+            (EXAMPLES / f"{name}{ending}").write_bytes((place / f"{name}{ending}").read_bytes())
+    measure(name)
+
+
+def redraw(name: str) -> None:
+    """The other forms again, from the JSON."""
+    from prunecli.report.files import rendered
+    from prunecli.report.model import Report
+    from prunecli.report.reading import read_report
+
+    report = read_report(EXAMPLES / f"{name}.json")
+    assert isinstance(report, Report)
+    for ending in ENDINGS:
+        (EXAMPLES / f"{name}{ending}").write_text(rendered(report, ending), encoding="utf-8")
+    measure(name)
+
+
+def measure(name: str) -> None:
+    """Say how large the files are. Fails where the page is not below a megabyte."""
+    for ending in ENDINGS:
+        size = (EXAMPLES / f"{name}{ending}").stat().st_size
+        print(f"{name}{ending} {size:,} bytes")
+        assert ending != ".html" or size < MOST_BYTES
+
+
+def main(arguments: list[str]) -> None:
+    end = arguments.index("--") if "--" in arguments else len(arguments)
+    names = [each for each in arguments[:end] if each != "--redraw"] or list(MADE)
+    for name in names:
+        if "--redraw" in arguments[:end]:
+            redraw(name)
+        else:
+            make(name, arguments[end + 1 :])
 
 
 if __name__ == "__main__":
-    here, _, there = " ".join(sys.argv[1:]).partition("-- ")
-    for each in here.split() or MADE:
-        make(each, there.split())
+    main(sys.argv[1:])

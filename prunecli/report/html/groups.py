@@ -34,12 +34,10 @@ def groups(rows: Sequence[GroupRow]) -> Section | None:
         return None
     whole = Counter(_why(row) for row in rows if row.status == "whole")
     letters = {why: _letter(index) for index, (why, _) in enumerate(whole.most_common())}
-    picture = (
-        f"<figure>{tiles(_tiles(rows, letters))}<figcaption>One tile per group, in order; "
-        '<span class="key after">filled</span> as far as its units are kept; '
-        "a letter says why it is left whole, a line under it that it changes values."
-        "</figcaption></figure>"
-    )
+    said = 'One tile per group, in order; <span class="key after">filled</span> as far as its units are kept'
+    said += "; a letter says why it is left whole" if whole else ""
+    said += "; a line under it, that it changes values" if any(row.value_changing for row in rows) else ""
+    picture = f"<figure>{tiles(_tiles(rows, letters))}<figcaption>{said}.</figcaption></figure>"
     return Section(
         "groups",
         "Groups",
