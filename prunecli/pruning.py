@@ -35,7 +35,7 @@ from prunecli.repairing import Mend, Mended, mend
 from prunecli.report.figures import Quality
 from prunecli.report.gated import passed
 from prunecli.report.model import Goal, Output, Proof, Report, Totals
-from prunecli.report.rows import group_rows, layer_rows, pinned_rows
+from prunecli.report.rows import group_rows, layer_rows, pinned_rows, score_rows
 from prunecli.saving import Saving, stored
 from prunecli.selection import Asked, Choice, Target
 from prunecli.selection.singled import held_for_heads, singled
@@ -340,6 +340,7 @@ class Pruning:
             notes=tuple(notes),
             repair=None if mended is None else mended.facts,
             sparsity=sparsity(model, dense.specs, after.total),
+            scores=score_rows(choice.scores, choice.stay),
         )
 
     def _goal(self, before: Totals, after: Totals, choice: Choice) -> Goal:

@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+from random import Random
+
 from prunecli.report.differences import (
     Difference,
     GroupDifference,
@@ -10,7 +13,9 @@ from prunecli.report.differences import (
     Side,
     TensorCounts,
 )
-from prunecli.report.figures import DataFacts, OperationRow, Quality, RepairFacts
+from prunecli.report.epochs import Sparsity, TrainedStage
+from prunecli.report.figures import DataFacts, OperationRow, Quality, RepairFacts, ScoreHistogram
+from prunecli.report.gated import Gate
 from prunecli.report.measured import Evaluation
 from prunecli.report.model import (
     ExplainedGroup,
@@ -27,12 +32,15 @@ from prunecli.report.model import (
     Report,
     SliceRow,
     Source,
+    Status,
     TieRow,
     Totals,
     UseRow,
     Verification,
 )
 from prunecli.report.scored import CriterionFacts, RankCorrelation, ScoredGroup, Scoring
+from prunecli.report.sparse import LayerSparsity
+from prunecli.report.timed import Latency, LayerLatency, Spread
 from prunecli.report.trained import EpochRow, Finetuning
 
 SOURCE = Source(
@@ -49,6 +57,7 @@ LAYERS = (
 )
 PRUNED = GroupRow("conv1", "channels", 64, 40, ("conv1", "bn1", "layer1.0.conv1"), "pruned")
 WHOLE = GroupRow("fc", "channels", 10, 10, ("fc",), "whole", "it reaches the output of the network")
+PINNED = PinnedRow("fc.weight", 0, "output of the network")
 FREE = GroupRow("conv1", "channels", 64, 64, ("conv1", "bn1"), "prunable", None, "mean over the axis")
 
 
@@ -66,7 +75,7 @@ def report(groups: tuple[GroupRow, ...] = (PRUNED, WHOLE)) -> Report:
         unsupported={"aten::cumsum": 2},
         layers=LAYERS,
         groups=groups,
-        pinned=(PinnedRow("fc.weight", 0, "output of the network"),),
+        pinned=(PINNED,),
         steps=(0.31,),
         timings={"trace": 0.21, "score": 0.05, "reload": 2.5},
         proofs=(Proof("masked network", True, 1.2e-6, 1e-4), Proof("reload", True)),
@@ -103,7 +112,7 @@ def inspection(groups: tuple[GroupRow, ...] = (FREE, WHOLE)) -> Inspection:
         unsupported={},
         layers=LAYERS,
         groups=groups,
-        pinned=(PinnedRow("fc.weight", 0, "output of the network"),),
+        pinned=(PINNED,),
     )
 
 
@@ -225,6 +234,92 @@ def finetuning() -> Finetuning:
         output=Output("small.finetuned.safetensors", "cd" * 32, 50_900_000),
         timings={"train": 6.0},
         notes=("pictures as --transform imagenet makes them",),
+    )  # fmt: skip
+
+
+def spread(median: float) -> Spread:
+    return Spread(median, median * 0.9375, median * 1.125)
+
+
+LATENCY = Latency(
+    device="cpu (2 threads of a test)", threads=2, batch=8, dtype="float32", runs=30,
+    before=spread(81.37), after=spread(66.02), speedup=81.37 / 66.02, macs_ratio=2.0017,
+    layers=(
+        LayerLatency("conv1", spread(3.4012), spread(3.3906)),
+        LayerLatency("avgpool", spread(0.05), None),
+        LayerLatency("fc", spread(0.21), spread(0.1)),
+    ),
+    slow=("conv1",), advice="--round-to 8 would make widths that this device is quick at",
+)  # fmt: skip
+SPARSITY = (
+    LayerSparsity("conv1", 5880, 1470, 12, 40, 3, 1, 2, 0.75),
+    LayerSparsity("fc", 10_250, 0, 0, 10, 0, 0),
+)
+SCORES = (
+    ScoreHistogram(
+        "conv1", 0.0625, 3.25, (20, 10, 8, 6, 4, 4, 3, 3, 2, 2, 1, 1), (20, 4, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0)
+    ),
+    ScoreHistogram("fc", 1.5, 1.5, (10, *[0] * 11), (0,) * 12),
+)
+GATES = (
+    Gate("max-macs", 2.1e9, 2_065_000_000, "MACs", True),
+    Gate("max-params", 10_000_000, 12_700_100, "parameters", False),
+    Gate("min-accuracy", 0.99, None, "fraction", False),
+)
+
+
+def trained_stage() -> TrainedStage:
+    found = finetuning()
+    return TrainedStage(
+        "finetuned", found.settings, DataFacts("digits", 1000, True), DataFacts("digits", 360, True), True,
+        "cpu", 2, found.epochs, 6.0, 3, Sparsity("greg-1", {"tau": 1.0}, {"lambda": 0.5, "converged": True},
+        "--speedup 2", 12),
+    )  # fmt: skip
+
+
+def full_report() -> Report:
+    """With all that a report can have."""
+    finished = Quality(360, 0.9931, 1.0, 0.081, 0.9986, 0.12, 0.009, 10)
+    return replace(
+        report(), quality=QUALITY | {"finetuned": finished}, repair=REPAIR, training=(trained_stage(),),
+        latency=LATENCY, sparsity=SPARSITY, scores=SCORES, gates=GATES, output=None,
+        options={"criterion": "magnitude-l2", "protect": 0.1, "only": ("layer1*", "fc"), "steps": 2},
+        notes=("more was removed than asked: widths are that coarse",),
+    )  # fmt: skip
+
+
+def large_report(layers: int, groups: int) -> Report:
+    """As long as a very deep network makes it, with figures as long as measurements are."""
+    names = [f"layer{1 + index // 250}.{index % 250}.conv{1 + index % 3}" for index in range(layers)]
+    drawn = Random(0)
+    rows, timed, sparse, done = [], [], [], []
+    for name in names:
+        width = 8 * drawn.randint(2, 32)
+        kept = drawn.randint(width // 2, width)
+        sizes = (width, width, 3, 3), (kept, kept, 3, 3)
+        params, macs = [9 * side[0] ** 2 for side in sizes], [9 * 784 * side[0] ** 2 for side in sizes]
+        rows.append(LayerRow(name, "Conv2d", *sizes, *params, *macs, drawn.random() / 9))
+        times = [Spread(*sorted(drawn.uniform(0.1, 2) for _ in range(3))) for _ in range(2)]
+        timed.append(LayerLatency(name, *times))
+        sparse.append(LayerSparsity(name, params[1], drawn.randint(0, 99), 9, kept, 1, 0, 2, drawn.random()))
+        done.append(
+            OperationRow(f"{name}.weight", "least squares", None, 1e-3, drawn.random(), drawn.random())
+        )
+    free, histograms = [], []
+    for name, row in zip(names[:groups], rows, strict=False):
+        dense, kept = row.shape_before[0], row.shape_after[0]
+        status: Status = "pruned" if kept < dense else "whole"
+        reason = None if status == "pruned" else "none of its units was among those selected for removal"
+        free.append(GroupRow(name, "channels", dense, kept, tuple(names[:12]), status, reason))
+        counts = tuple(drawn.randint(0, 40) for _ in range(12))
+        histograms.append(
+            ScoreHistogram(name, drawn.random(), 9 * drawn.random(), counts, (*counts[:4], *[0] * 8))
+        )
+    pinned = tuple(PinnedRow(f"{name}.weight", 1, "the network's input") for name in names[::4])
+    return replace(
+        full_report(), layers=tuple(rows), groups=tuple(free), pinned=pinned, sparsity=tuple(sparse),
+        scores=tuple(histograms), repair=replace(REPAIR, operations=tuple(done)),
+        latency=replace(LATENCY, layers=tuple(timed)),
     )  # fmt: skip
 
 

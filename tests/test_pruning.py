@@ -80,6 +80,20 @@ def test_the_report_counts_as_fvcore_does(halved: Result) -> None:
     assert json.loads(json.dumps(report.to_json()))["schema"] == "prunecli.report/1"
 
 
+def test_what_was_removed_scored_lowest(halved: Result, checkpoint: Path) -> None:
+    rows = {row.name: row for row in halved.report.groups}
+    assert {found.group for found in halved.report.scores} == {
+        n for n, r in rows.items() if r.status == "pruned"
+    }
+    for found in halved.report.scores:
+        row = rows[found.group]
+        assert (sum(found.counts), sum(found.removed)) == (row.dense, row.dense - row.kept)
+        kept = [count - gone for count, gone in zip(found.counts, found.removed, strict=True)]
+        threshold = next(part for part, stays in enumerate(kept) if stays)
+        assert not any(found.removed[threshold + 1 :])
+    assert prunecli.prune(checkpoint, plan=halved.plan, repair="none").report.scores == ()
+
+
 def test_what_was_saved_is_loaded(halved: Result, saved: Path) -> None:
     loaded = prunecli.load(saved)
     assert not loaded.training

@@ -8,7 +8,18 @@ from typing import Any
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
-from report_examples import LAYERS, NETWORK, PRUNED, QUALITY, REPAIR, WHOLE, finetuning, report
+from report_examples import (
+    LAYERS,
+    NETWORK,
+    PRUNED,
+    QUALITY,
+    REPAIR,
+    WHOLE,
+    finetuning,
+    full_report,
+    large_report,
+    report,
+)
 
 from prunecli.report import markdown
 from prunecli.report.epochs import Sparsity, TrainedStage
@@ -81,6 +92,46 @@ def test_every_figure_of_a_run_is_that_of_the_json() -> None:
         assert said in text
     assert "prune run resnet50.pth --speedup 2" in text
     assert named(text, "reason") == {"it reaches the output of the network": ["1"]}
+
+
+def test_every_figure_that_was_measured_is_that_of_the_json() -> None:
+    found = replace(full_report(), notes=())
+    text, data = markdown.result(found), found.to_json()
+    sizes = next(table for table in tables(text) if table[0][1:3] == ["before", "after"])
+    (latency,) = [row for row in sizes if row[0] == "latency"]
+    whole = data["latency"]
+    for cell, side in zip(latency[1:3], ("before", "after"), strict=True):
+        assert milliseconds(cell) == pytest.approx(whole[side]["median"], rel=5e-3)
+    assert number(latency[3]) == pytest.approx(whole["speedup"], abs=5e-3)
+    layers = named(text, "timed layer")
+    assert set(layers) == {row["name"] for row in whole["layers"]}
+    for row in whole["layers"]:
+        cells = layers[row["name"]]
+        assert milliseconds(cells[0]) == pytest.approx(row["before"]["median"], rel=5e-3)
+        if row["after"] is None:
+            assert cells[1:] == ["-", "-"]
+        else:
+            assert milliseconds(cells[1]) == pytest.approx(row["after"]["median"], rel=5e-3)
+    idle = named(text, "layer with zeros")
+    (sparse,) = [row for row in data["sparsity"] if row["zeros"]]
+    keys = ("params", "zeros", "near_zeros", "channels", "dead", "duplicates", "inactive", "two_four")
+    assert [number(cell) for cell in idle[sparse["name"]]] == [sparse[key] for key in keys]
+    assert list(idle) == [sparse["name"]]
+    assert "1,470 of 16,130 parameters (9.1%), 3 dead channels, 1 duplicate, 2 inactive channels" in text
+    gates = named(text, "gate")
+    assert number(gates["--max-params"][1].split()[0]) == data["gates"][1]["found"]
+    assert text.index("| gate |") < text.index("| MACs |")
+
+
+def milliseconds(cell: str) -> float:
+    assert cell.endswith(" ms")
+    return float(cell.removesuffix(" ms"))
+
+
+def test_a_thousand_layers_fit_into_a_comment() -> None:
+    text = markdown.result(large_report(1000, 500))
+    assert len(text) < LONGEST < 65_536
+    assert "all are in the JSON report" in text
 
 
 def test_every_figure_of_a_training_is_that_of_the_json() -> None:

@@ -6,7 +6,7 @@ from torch import nn
 from prunecli.coupling.axes import Fixed, Units
 from prunecli.coupling.cost import Polynomial
 from prunecli.coupling.space import Group, PinnedDim, Slot, Space
-from prunecli.report.rows import NOT_SELECTED, group_rows, layer_rows, pinned_rows
+from prunecli.report.rows import NOT_SELECTED, group_rows, layer_rows, pinned_rows, score_rows
 
 
 class _Net(nn.Module):
@@ -90,3 +90,19 @@ def test_before_anything_was_asked_a_free_group_is_prunable() -> None:
 def test_pinned_dimensions_are_listed() -> None:
     (row,) = pinned_rows(_space())
     assert (row.parameter, row.dim, row.reason) == ("a.weight", 1, "input of the network")
+
+
+def test_scores_by_hand() -> None:
+    """Twelfths of 0 to 12 are one wide; the highest belongs to the last."""
+    scores = {
+        "a": torch.tensor([0.5, 12.0, 0.0, 3.2, 11.5]),
+        "b": torch.ones(2),
+        "c": torch.tensor([0.0, 1.0]),
+    }
+    a, b, c = score_rows(scores, {"a": (1, 4), "b": (1,)})
+    assert (a.group, a.low, a.high) == ("a", 0.0, 12.0)
+    assert a.counts == (2, 0, 0, 1, *[0] * 7, 2)
+    assert a.removed == (2, 0, 0, 1, *[0] * 8)
+    assert (b.low, b.high) == (1.0, 1.0)
+    assert (b.counts, b.removed) == ((2, *[0] * 11), (1, *[0] * 11))
+    assert (c.counts, c.removed) == ((1, *[0] * 10, 1), (0,) * 12)

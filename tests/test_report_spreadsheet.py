@@ -4,7 +4,7 @@ import csv
 import io
 from dataclasses import replace
 
-from report_examples import LAYERS, finetuning, report
+from report_examples import LAYERS, finetuning, full_report, report
 
 from prunecli.report import spreadsheet
 
@@ -17,7 +17,7 @@ def test_every_figure_of_a_layer_is_that_of_the_json() -> None:
     found, data = rows(spreadsheet.layers(report())), report().to_json()["layers"]
     assert len(found) == len(data)
     for row, layer in zip(found, data, strict=True):
-        assert list(row) == list(layer)
+        assert list(row)[: len(layer)] == list(layer)
         for name, value in layer.items():
             if name.startswith("shape"):
                 assert [int(part) for part in row[name].split("x") if part] == value
@@ -25,6 +25,22 @@ def test_every_figure_of_a_layer_is_that_of_the_json() -> None:
                 assert row[name] == value
             else:
                 assert float(row[name]) == value
+
+
+def test_what_was_measured_of_a_layer_stands_behind_it() -> None:
+    """By name, whatever the order, and empty where it was not."""
+    data = full_report().to_json()
+    timed = {row["name"]: row for row in data["latency"]["layers"]}
+    sparse = {row["name"]: row for row in data["sparsity"]}
+    for row in rows(spreadsheet.layers(full_report())):
+        name = row["name"]
+        for side in ("before", "after"):
+            spread = timed.get(name, {}).get(side)
+            assert row[f"latency.{side}"] == ("" if spread is None else repr(spread["median"]))
+        for key in data["sparsity"][0].keys() - {"name"}:
+            value = sparse.get(name, {}).get(key)
+            assert row[f"result.{key}"] == ("" if value is None else repr(value))
+    assert {row["result.params"] for row in rows(spreadsheet.layers(report()))} == {""}
 
 
 def test_every_figure_of_an_epoch_is_that_of_the_json() -> None:

@@ -31,6 +31,17 @@ def test_one_round_is_score_select_cut() -> None:
     assert choice.space.sizes == {n: len(choice.plan.keep.get(n, range(s))) for n, s in sketch.sizes.items()}
     assert choice.reached == pytest.approx(2, rel=0.005)
     assert len(choice.step_seconds) == 1
+    for name, kept in choice.stay.items():
+        order = choice.scores[name].argsort(stable=True)
+        assert kept == tuple(sorted(order[-len(kept) :].tolist()))
+
+
+def test_the_scores_are_those_that_the_last_round_chose_by() -> None:
+    sketch = chain(32, 48, 24)
+    choice = run(sketch, steps=2)
+    left = {name: len(scores) for name, scores in choice.scores.items()}
+    assert all(choice.space.sizes[name] < left[name] < size for name, size in sketch.sizes.items())
+    assert {name: len(kept) for name, kept in choice.stay.items()} == choice.space.sizes
 
 
 @pytest.mark.parametrize("target", [Target("speedup", 4), Target("params", 0.3), Target("ratio", 0.6)])

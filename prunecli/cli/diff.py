@@ -62,7 +62,7 @@ def diff(
         typer.Option(
             metavar="FILE",
             rich_help_panel=OUTPUT,
-            help="Where it goes besides: .json, .md or .csv (a row per layer). Repeatable.",
+            help="Where it goes besides: .json, .md, .html or .csv (a row per layer). Repeatable.",
         ),
     ] = None,
     force: Force = False,

@@ -27,8 +27,8 @@ DATA = ("digits", "imagefolder:", "torchvision:", "npz:", "safetensors:", "noise
 REPAIR = ("lstsq", "bn", "none")
 INIT = ("random",)
 LISTS = ("criteria", "schemes", "regularizers", "presets", "networks")
-REPORT_ENDINGS = (".json", ".md", ".csv")
-DIFF_ENDINGS = (".json", ".md", ".csv")
+REPORT_ENDINGS = (".json", ".md", ".csv", ".html")
+DIFF_ENDINGS = (".json", ".md", ".csv", ".html")
 SCORE_ENDINGS = (".json", ".csv")
 SHELLS = ("bash", "zsh", "fish")
 

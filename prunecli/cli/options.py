@@ -197,7 +197,7 @@ Reports: TypeAlias = Annotated[
     typer.Option(
         metavar="FILE",
         rich_help_panel=OUTPUT,
-        help="Where the report goes: .json, .md or .csv. Repeatable. Default: OUT with .json.",
+        help="Where the report goes: .json, .md, .csv or .html. Repeatable. Default: OUT with .json.",
     ),
 ]
 Json: TypeAlias = Annotated[

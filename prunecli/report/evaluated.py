@@ -37,8 +37,8 @@ def quality(columns: Mapping[str, Quality]) -> RenderableType:
 
 def figures(columns: Mapping[str, Quality]) -> Iterator[tuple[str, ...]]:
     """Each figure that any of them has, in words, and how large it is in each."""
-    for words, figure, shown in _FIGURES:
-        values = [figure(column) for column in columns.values()]
+    for words, key, shown in FIGURES:
+        values = [getattr(column, key) for column in columns.values()]
         if any(value is not None for value in values):
             yield words, *("-" if value is None else shown(value) for value in values)
 
@@ -51,11 +51,12 @@ def _small(value: float) -> str:
     return f"{value:.3g}"
 
 
-_FIGURES: tuple[tuple[str, Callable[[Quality], float | None], Callable[[float], str]], ...] = (
-    ("top-1", lambda q: q.top1, _share),
-    ("top-5", lambda q: q.top5, _share),
-    ("loss (cross-entropy)", lambda q: q.loss, _small),
-    ("top-1 as the dense network", lambda q: q.agreement, _share),
-    ("output error (relative)", lambda q: q.error, _small),
-    ("KL divergence (nats)", lambda q: q.divergence, _small),
+FIGURES: tuple[tuple[str, str, Callable[[float], str]], ...] = (
+    ("top-1", "top1", _share),
+    ("top-5", "top5", _share),
+    ("loss (cross-entropy)", "loss", _small),
+    ("top-1 as the dense network", "agreement", _share),
+    ("output error (relative)", "error", _small),
+    ("KL divergence (nats)", "divergence", _small),
 )
+"""Each figure in words, its field of ``Quality``, and how it is written."""

@@ -12,7 +12,7 @@ from typing import Any
 
 from prunecli.errors import OutputError
 from prunecli.plan import Plan
-from prunecli.report import markdown, spreadsheet
+from prunecli.report import html, markdown, spreadsheet
 from prunecli.report.differences import Difference
 from prunecli.report.model import Report
 from prunecli.report.scored import Scoring
@@ -20,29 +20,33 @@ from prunecli.report.trained import Finetuning
 
 
 def write_report(report: Report | Finetuning, path: Path) -> None:
-    """Write ``report`` as the ending of ``path`` says, ``.md``, ``.csv`` or JSON, whole or not at all. Raises
-    ``OutputError``.
+    """Write ``report`` as the ending of ``path`` says, ``.md``, ``.csv``, ``.html`` or JSON, whole or not at
+    all. Raises ``OutputError``.
     """
     _write(rendered(report, path.suffix), path)
 
 
 def rendered(report: Report | Finetuning, ending: str) -> str:
-    """``report`` as Markdown (``.md``), CSV (``.csv``) or JSON."""
+    """``report`` as Markdown (``.md``), CSV (``.csv``), a page (``.html``) or JSON."""
     if ending == ".md":
         return markdown.finetuning(report) if isinstance(report, Finetuning) else markdown.result(report)
     if ending == ".csv":
         return spreadsheet.epochs(report) if isinstance(report, Finetuning) else spreadsheet.layers(report)
+    if ending == ".html":
+        return html.finetuning(report) if isinstance(report, Finetuning) else html.result(report)
     return _json(report.to_json())
 
 
 def write_difference(found: Difference, path: Path) -> None:
-    """Write ``found`` as the ending of ``path`` says, ``.md``, ``.csv`` or JSON, whole or not at all. Raises
-    ``OutputError``.
+    """Write ``found`` as the ending of ``path`` says, ``.md``, ``.csv``, ``.html`` or JSON, whole or not at
+    all. Raises ``OutputError``.
     """
     if path.suffix == ".md":
         _write(markdown.difference(found), path)
     elif path.suffix == ".csv":
         _write(spreadsheet.differences(found), path)
+    elif path.suffix == ".html":
+        _write(html.difference(found), path)
     else:
         _write(_json(found.to_json()), path)
 

@@ -3,21 +3,24 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from typing import TYPE_CHECKING
 
-from rich.console import Console, ConsoleOptions, RenderResult
-from rich.measure import Measurement
-from rich.text import Text
+if TYPE_CHECKING:
+    from rich.console import Console, ConsoleOptions, RenderResult
+    from rich.measure import Measurement
 
 BINS = 12
 _BLOCKS = " ▁▂▃▄▅▆▇█"
 _ASCII = " .:-=+*#@"
 
 
-def counts(values: Sequence[float], bins: int = BINS) -> list[int]:
-    """How many of ``values`` lie in each of ``bins`` equal parts from the lowest to the highest; all in the
-    first where they are equal.
+def counts(
+    values: Sequence[float], bins: int = BINS, low: float | None = None, high: float | None = None
+) -> list[int]:
+    """How many of ``values`` lie in each of ``bins`` equal parts from ``low`` to ``high`` (the lowest and the
+    highest of them, unless given); all in the first where the two are equal.
     """
-    low, high = min(values), max(values)
+    low, high = min(values) if low is None else low, max(values) if high is None else high
     found = [0] * bins
     for value in values:
         # Halves, so that a range beyond the largest float is no infinity.
@@ -37,7 +40,11 @@ class Histogram:
         return "".join(blocks[-(-count * levels // most)] for count in self._counts)
 
     def __rich_console__(self, console: Console, options: ConsoleOptions) -> RenderResult:
+        from rich.text import Text
+
         yield Text(self.line(_ASCII if options.ascii_only else _BLOCKS), no_wrap=True)
 
     def __rich_measure__(self, console: Console, options: ConsoleOptions) -> Measurement:
+        from rich.measure import Measurement
+
         return Measurement(BINS, BINS)

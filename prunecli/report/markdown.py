@@ -11,7 +11,7 @@ from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 
-from prunecli.report import beside, mended
+from prunecli.report import beside, mended, remarks
 from prunecli.report.differences import Difference
 from prunecli.report.epochs import EpochRow, TrainedStage
 from prunecli.report.evaluated import figures
@@ -20,8 +20,10 @@ from prunecli.report.finetuned import settings, sparsity
 from prunecli.report.gated import Gate
 from prunecli.report.gated import rows as gate_rows
 from prunecli.report.model import LayerRow, Output, Proof, Report, Source
+from prunecli.report.sparse import LayerSparsity
 from prunecli.report.terminal import target_line
-from prunecli.report.text import gist, one_line, plural, seconds, shape, times
+from prunecli.report.text import gist, milliseconds, one_line, plural, seconds, shape, times
+from prunecli.report.timed import Latency
 from prunecli.report.trained import Finetuning
 
 LONGEST = 60_000
@@ -57,9 +59,9 @@ def result(report: Report) -> str:
     source = report.checkpoint.name if report.checkpoint else "module"
     parts = [
         *_title(source, report.output, report.network.spec),
+        *_gated(report.gates),
         _table(("", "before", "after", "smaller"), _totals(report)),
         _table(("", ""), ((name, escaped(value)) for name, value in _facts(report))),
-        *_gated(report.gates),
         *_quality(report.quality),
         *map(_stage, report.training),
         *_notes((*report.network.notes, *report.notes)),
@@ -71,8 +73,12 @@ def result(report: Report) -> str:
         for stage in report.training
     ]
     return _joined(
-        parts, [*trained, *_groups(report), Folded("layers that became smaller", _LAYERS, changed)]
-    )
+        parts,
+        [
+            *trained, *_groups(report), Folded("layers that became smaller", _LAYERS, changed),
+            *_timed(report.latency), *_idle(report.sparsity),
+        ],
+    )  # fmt: skip
 
 
 def finetuning(found: Finetuning) -> str:
@@ -81,10 +87,11 @@ def finetuning(found: Finetuning) -> str:
     named = {"dense": found.dense, "before": found.before, "after": found.after}
     facts = [("settings", settings(found.settings)), ("data", found.data.origin)]
     facts += [] if found.sparsity is None else sparsity(found.sparsity)
+    facts += remarks.latency(found.latency)
     parts = [
         *_title(source, found.output, found.network.spec),
-        _table(("", ""), ((name, escaped(value)) for name, value in facts)),
         *_gated(found.gates),
+        _table(("", ""), ((name, escaped(value)) for name, value in facts)),
         *_quality({name: each for name, each in named.items() if each is not None}),
         *_notes((*found.network.notes, *found.notes)),
         _again(found.command, found.version, found.checkpoint, found.output),
@@ -133,13 +140,22 @@ def _totals(report: Report) -> list[Row]:
     before, after = report.before, report.after
     named = (("MACs", "macs"), ("parameters", "params"), ("bytes of weights", "bytes"))
     pairs = [(name, getattr(before, key), getattr(after, key)) for name, key in named]
-    return [(name, f"{one:,}", f"{other:,}", times(one, other)) for name, one, other in pairs]
+    rows: list[Row] = [(name, f"{one:,}", f"{other:,}", times(one, other)) for name, one, other in pairs]
+    return [*rows, *_median(report.latency)]
+
+
+def _median(found: Latency | None) -> list[Row]:
+    if found is None or found.after is None:
+        return []
+    before, after = found.before.median, found.after.median
+    return [("latency", milliseconds(before), milliseconds(after), times(before, after))]
 
 
 def _facts(report: Report) -> list[tuple[str, str]]:
     facts = [("target", target_line(report)), ("proofs", "; ".join(map(_proof, report.proofs)) or "none")]
     if report.repair:
         facts.append(("repair", mended.repair(report.repair)))
+    facts += remarks.latency(report.latency) + remarks.zeros(report.sparsity)
     spent = sum(report.timings.values())
     return [*facts, ("MACs counted by", report.counter), ("time", seconds(spent))]
 
@@ -189,6 +205,36 @@ def _groups(report: Report) -> list[Folded]:
     ]
 
 
+def _timed(found: Latency | None) -> list[Folded]:
+    """What each layer has of the time, the largest part first."""
+    if found is None:
+        return []
+    layers = sorted(found.layers, key=lambda layer: -layer.before.median)
+    rows = [
+        (
+            escaped(layer.name or "(root)"), milliseconds(layer.before.median),
+            "-" if layer.after is None else milliseconds(layer.after.median),
+            "-" if layer.after is None else times(layer.before.median, layer.after.median),
+        )
+        for layer in layers
+    ]  # fmt: skip
+    return [Folded("timed layers", ("timed layer", "before", "after", "faster"), rows)]
+
+
+def _idle(found: Sequence[LayerSparsity]) -> list[Folded]:
+    rows = [
+        (
+            escaped(row.name or "(root)"), f"{row.params:,}", f"{row.zeros:,}", f"{row.near_zeros:,}",
+            f"{row.channels:,}", f"{row.dead:,}", f"{row.duplicates:,}",
+            "-" if row.inactive is None else f"{row.inactive:,}",
+            "-" if row.two_four is None else f"{row.two_four:.1%}",
+        )
+        for row in found
+        if remarks.idle(row)
+    ]  # fmt: skip
+    return [Folded("layers with zeros or idle channels", _IDLE, rows)]
+
+
 def _again(command: Sequence[str], version: str, source: Source | None, output: Output | None) -> str:
     rows = [("version", escaped(version))]
     if source:
@@ -201,6 +247,10 @@ def _again(command: Sequence[str], version: str, source: Source | None, output: 
 
 
 _LAYERS = ("layer", "type", "shape before", "shape after", "parameters", "after", "MACs", "after", "zeros")
+_IDLE = (
+    "layer with zeros", "parameters", "zeros", "near zeros", "channels", "dead", "duplicates", "inactive",
+    "2:4",
+)  # fmt: skip
 _EPOCHS = ("epoch", "learning rate", "loss", "top-1 in training", "top-1", "loss there", "time")
 
 

@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING
 
+from prunecli.report.figures import ScoreHistogram
+from prunecli.report.histograms import BINS, counts
 from prunecli.report.model import GroupRow, LayerRow, PinnedRow, Status
 
 if TYPE_CHECKING:
-    from torch import nn
+    from torch import Tensor, nn
 
     from prunecli.coupling.space import Group, Space
 
@@ -67,6 +69,21 @@ def group_rows(
 def pinned_rows(space: Space) -> tuple[PinnedRow, ...]:
     """One row per pinned dimension of a parameter."""
     return tuple(PinnedRow(pin.parameter, pin.dim, pin.reason) for pin in space.pinned)
+
+
+def score_rows(scores: Mapping[str, Tensor], stay: Mapping[str, Sequence[int]]) -> tuple[ScoreHistogram, ...]:
+    """One histogram per scored group, of all its units (``[n]``) and of those that are not among what it was
+    said to keep in ``stay``; a group that is not there kept all.
+    """
+    return tuple(_histogram(name, values.tolist(), stay.get(name)) for name, values in scores.items())
+
+
+def _histogram(name: str, values: Sequence[float], stay: Sequence[int] | None) -> ScoreHistogram:
+    low, high = min(values), max(values)
+    kept = set(range(len(values)) if stay is None else stay)
+    gone = [value for unit, value in enumerate(values) if unit not in kept]
+    removed = counts(gone, low=low, high=high) if gone else [0] * BINS
+    return ScoreHistogram(name, low, high, tuple(counts(values)), tuple(removed))
 
 
 def _group_row(group: Group, kept: Mapping[str, int] | None, reasons: Mapping[str, str]) -> GroupRow:

@@ -10,14 +10,36 @@ from dataclasses import fields
 from prunecli.report.differences import Difference, LayerDifference
 from prunecli.report.figures import Quality
 from prunecli.report.model import LayerRow, Report
+from prunecli.report.sparse import LayerSparsity
 from prunecli.report.text import one_line
+from prunecli.report.timed import LayerLatency
 from prunecli.report.trained import EpochRow, Finetuning
 
 
 def layers(report: Report) -> str:
-    """The fields of ``LayerRow``; shapes as ``64x3x7x7``."""
+    """The fields of ``LayerRow``, shapes as ``64x3x7x7``, and behind them what was measured of the layer:
+    medians in ms as ``latency.before`` and ``latency.after``, and what of ``LayerSparsity`` there is as
+    ``result.zeros`` and so on.
+    """
     names = [item.name for item in fields(LayerRow)]
-    return _csv(names, ([_cell(getattr(row, name)) for name in names] for row in report.layers))
+    timed = {row.name: row for row in report.latency.layers} if report.latency else {}
+    sparse = {row.name: row for row in report.sparsity}
+    zeros = [item.name for item in fields(LayerSparsity) if item.name != "name"]
+    titles = [*names, "latency.before", "latency.after", *(f"result.{name}" for name in zeros)]
+    rows = (
+        [
+            *(_cell(getattr(row, name)) for name in names),
+            *_medians(timed.get(row.name)),
+            *(_cell(getattr(sparse.get(row.name), name, None)) for name in zeros),
+        ]
+        for row in report.layers
+    )
+    return _csv(titles, rows)
+
+
+def _medians(row: LayerLatency | None) -> list[object]:
+    spreads = (None, None) if row is None else (row.before, row.after)
+    return [_cell(None if spread is None else spread.median) for spread in spreads]
 
 
 def differences(found: Difference) -> str:

@@ -12,7 +12,7 @@ from rich.console import RenderableType
 from rich.table import Table
 from rich.text import Text
 
-from prunecli.report import mended
+from prunecli.report import mended, remarks
 from prunecli.report import zeros as zero_rows
 from prunecli.report.evaluated import quality
 from prunecli.report.finetuned import epochs, settings, sparsity
@@ -129,6 +129,7 @@ def _facts(report: Report) -> RenderableType:
         facts.append((stage.name, f"{length} of {settings(stage.settings)}{learned}"))
         if stage.sparsity is not None:
             facts += sparsity(stage.sparsity)
+    facts += remarks.latency(report.latency) + remarks.zeros(report.sparsity)
     if report.output:
         facts.append(("file", f"{size(report.output.bytes)}, sha256 {report.output.digest[:16]}..."))
     facts += _unsupported(report.unsupported)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from time import perf_counter
 
 from torch import Tensor
@@ -32,7 +32,8 @@ class Choice:
 
     ``plan`` is in dense numbering; ``space`` has the final sizes, and a reason on every group that was left
     whole on purpose; ``tensors`` are cut; ``step_seconds`` has one entry per round; ``reached`` is the figure
-    in the target's own terms.
+    in the target's own terms. ``scores`` are those of the last round, of the units that were there then, and
+    ``stay`` the ones of them that it kept, for the groups that it cut; both empty where nothing was scored.
     """
 
     plan: Plan
@@ -41,6 +42,8 @@ class Choice:
     notes: tuple[str, ...]
     step_seconds: tuple[float, ...]
     reached: float
+    scores: Mapping[str, Tensor] = field(default_factory=dict)
+    stay: Mapping[str, tuple[int, ...]] = field(default_factory=dict)
 
 
 @dataclass(frozen=True)
@@ -184,8 +187,9 @@ def _round(
     left = space.resized(selection.sizes)
     plan = choice.plan.after(later)
     return replace(
-        choice, plan=plan, space=left, tensors=cut_tensors, notes=notes, reached=selection.figure
-    ), selection.whole
+        choice, plan=plan, space=left, tensors=cut_tensors, notes=notes, reached=selection.figure,
+        scores=scores.by_group, stay=selection.keep,
+    ), selection.whole  # fmt: skip
 
 
 def _respecting(
