@@ -39,6 +39,8 @@ sys.exit(code)
         ["finetune", "--help"],
         ["finetune", "missing.pth", "--data", "digits"],
         ["finetune", "missing.pth", "--data", "digits", "--optimizer", "adam"],
+        ["diff", "--help"],
+        ["diff", "missing.pth", "missing.json", "--max-params", "5M"],
         ["ls", "nothing"],
     ],
 )
