@@ -4,7 +4,7 @@ complete -c prune -n __fish_use_subcommand -a inspect -d 'Show the layers, the c
 complete -c prune -n __fish_use_subcommand -a explain -d 'Show what goes together with a layer, and why something stays'
 complete -c prune -n __fish_use_subcommand -a score -d 'Show how important units are, under one criterion or several'
 complete -c prune -n __fish_use_subcommand -a run -d 'Prune a checkpoint into a smaller one that loads and runs.It takes one target, or --plan or none where --heads or --ratio-for says what goes.Training on several GPUs or machines: torchrun --nproc-per-node N -m prunecli run '
-complete -c prune -n __fish_use_subcommand -a compact -d 'Remove channels that are dead already, without changing the function.Where there are none, OUT holds the same tensors, and a note says so'
+complete -c prune -n __fish_use_subcommand -a compact -d 'Remove channels that are dead already.The network computes the same'
 complete -c prune -n __fish_use_subcommand -a finetune -d 'Train a checkpoint on data a pruned one stays small.On several GPUs or machines: torchrun --nproc-per-node N -m prunecli finetune '
 complete -c prune -n __fish_use_subcommand -a sparsify -d 'Train so that whole units become small, before they are cut.greg-1 and greg-2 pick units for one target, and write them as OUT.plan.json, for prune run OUT --plan.On several GPUs or machines: torchrun --nproc-per-node N -m prunecli sparsify '
 complete -c prune -n __fish_use_subcommand -a verify -d 'Prove a pruned file: digests, fresh reload, the cut itself'

@@ -58,6 +58,7 @@ def test_bash_offers_what_fits() -> None:
         "explain",
         "score",
         "run",
+        "compact",
         "finetune",
         "sparsify",
         "verify",

@@ -33,7 +33,7 @@ def test_the_top_holds_for_all_commands_that_have_the_key_and_tables_are_jobs(tm
     )
     assert found.defaults["run"] == {"seed": 7, "speedup": 2}
     assert found.defaults["eval"] == {"seed": 7}
-    assert found.defaults["inspect"] == {}
+    assert found.defaults["inspect"] == {"seed": 7}
     assert found.jobs == (
         Job("a", "run", {"ckpt": str(tmp_path / "m.pth")}), Job("b", "eval", {"batch_size": 9}),
     )  # fmt: skip

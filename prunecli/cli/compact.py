@@ -52,9 +52,9 @@ def compact(
     seed: Seed = 0,
     threads: Threads = None,
 ) -> None:
-    """Remove channels that are dead already, without changing the function.
+    """Remove channels that are dead already.
 
-    Where there are none, OUT holds the same tensors, and a note says so.
+    The network computes the same. Where there are none, OUT holds the same tensors, and a note says so.
     """
     require_one_format(json, quiet)
     require_from("--seed", seed, 0)
