@@ -139,3 +139,13 @@ def test_lines_of_epochs_stay_on_a_terminal_and_go_to_stderr_elsewhere(
     printed = capsys.readouterr()
     assert printed.out == ""
     assert "epoch 1\n" in printed.err
+
+
+def test_documents_are_kept_where_one_is_to_hold_them_all(capsys: pytest.CaptureFixture[str]) -> None:
+    with output.collected() as kept:
+        output.document({"a": 1})
+        output.document({"b": 2})
+    assert (kept, capsys.readouterr().out) == ([{"a": 1}, {"b": 2}], "")
+    with output.collected(wanted=False) as kept:
+        output.document({"a": 1})
+    assert (kept, json.loads(capsys.readouterr().out)) == ([], {"a": 1})
