@@ -122,8 +122,10 @@ def _told(
 
 
 def spread(times: Sequence[float]) -> Spread:
-    """The median of ``times`` and their 10th and 90th percentile, between neighbours by proportion."""
-    low, median, high = numpy.percentile(times, (10, 50, 90)).tolist()
+    """The median of ``times`` and their 10th and 90th percentile, between neighbours by proportion, to five
+    digits: what follows is no measurement, and there are many layers.
+    """
+    low, median, high = (float(f"{time:.5g}") for time in numpy.percentile(times, (10, 50, 90)))
     return Spread(median, low, high)
 
 

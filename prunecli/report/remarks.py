@@ -33,6 +33,12 @@ def _faster(found: Latency) -> str:
     return f", {found.speedup:.2f}x faster{fewer}"
 
 
+def without_target(kind: str) -> str:
+    """What was done where no number was asked for."""
+    known = {"plan": "plan applied", "compact": "dead units removed"}
+    return known.get(kind, "the groups that were named")
+
+
 def zeros(rows: Sequence[LayerSparsity]) -> list[tuple[str, str]]:
     """What is left in the weights that does nothing; nothing if nobody looked."""
     if not rows:

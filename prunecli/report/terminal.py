@@ -143,9 +143,7 @@ def target_line(report: Report) -> str:
     """What was asked for, and what was reached."""
     goal = report.target
     if goal.asked is None:
-        kinds = {"plan": "plan applied", "compact": "dead units"}
-        done = kinds.get(goal.kind, "the groups that were named")
-        return f"{done}, {goal.reached:.4g}x fewer MACs"
+        return f"{remarks.without_target(goal.kind)}, {goal.reached:.4g}x fewer MACs"
     verdict = "met" if goal.met else "NOT met"
     return (
         f"{goal.kind} {goal.asked:g}: reached {goal.reached:.4g}, {verdict} (tolerance {goal.tolerance:.2%})"

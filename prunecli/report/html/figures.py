@@ -6,6 +6,7 @@ import shlex
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from typing import Any
 
+from prunecli.report import remarks
 from prunecli.report.gated import Gate, amount
 from prunecli.report.html.markup import (
     Section,
@@ -77,8 +78,7 @@ def goal(target: Goal) -> str:
     """What was asked and what was reached, as HTML."""
     reached = number(target.reached, "{:.4g}".format, "/target/reached")
     if target.asked is None:
-        done = "plan applied" if target.kind == "plan" else "the groups that were named"
-        return f"{done}: {reached} times fewer MACs"
+        return f"{remarks.without_target(target.kind)}: {reached} times fewer MACs"
     asked = number(target.asked, "{:g}".format, "/target/asked")
     tolerance = number(target.tolerance, "{:.2%}".format, "/target/tolerance")
     return f"{text(target.kind)} {asked} asked, {reached} reached (tolerance {tolerance})"
