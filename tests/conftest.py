@@ -2,14 +2,18 @@
 
 from __future__ import annotations
 
+import io
+import subprocess
 from pathlib import Path
+from types import SimpleNamespace
 
 import pytest
+import torch
 from resnet8 import digest, resnet8
 from safetensors.torch import save_file
 
 import prunecli
-from prunecli import Result
+from prunecli import Result, fresh
 from prunecli.fresh import RELOAD
 from prunecli.racing import Effort
 from prunecli.report.model import Proof
@@ -50,6 +54,25 @@ def no_width(monkeypatch: pytest.MonkeyPatch) -> None:
 def quick_latency(monkeypatch: pytest.MonkeyPatch) -> None:
     """Every run of the command takes latencies; where cores are shared, a forward can take very long."""
     monkeypatch.setattr("prunecli.latency.EFFORT", Effort(seconds=0.05, least=2, enough=2, longest=0.5))
+
+
+@pytest.fixture
+def reload_here(monkeypatch: pytest.MonkeyPatch) -> None:
+    """The reload and its comparison, without the three seconds that a process takes to start."""
+
+    def served(_: object, *, input: str, **__: object) -> subprocess.CompletedProcess[str]:
+        threads = torch.get_num_threads()
+        try:
+            with monkeypatch.context() as context:
+                context.setattr("sys.stdin", io.StringIO(input))
+                fresh._serve()
+            return subprocess.CompletedProcess([], 0, "", "")
+        except Exception as error:
+            return subprocess.CompletedProcess([], 1, "", f"{type(error).__name__}: {error}\n")
+        finally:
+            torch.set_num_threads(threads)
+
+    monkeypatch.setattr(fresh, "subprocess", SimpleNamespace(run=served))
 
 
 @pytest.fixture

@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 import torch
-from pages import blocks, missing_links, run_apart
+from pages import Block, blocks, missing_links, run_apart, run_block
 
 from prunecli.networks.cifar import REGISTRY
 
@@ -54,12 +54,24 @@ def test_the_first_command_is_the_demo_and_the_second_the_tests() -> None:
 
 
 @pytest.mark.parametrize("index", range(2, len(SHELL)))
-def test_shell_commands_run(index: int, folder: Path) -> None:
+def test_shell_commands_run(
+    index: int,
+    folder: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+    reload_here: None,
+) -> None:
+    """Where only ``prune`` is called, in this process: the longest list has two dozen commands."""
     commands = SHELL[index]
     if "llama/" in commands:
         llama(folder / "llama")
-    done = run_apart(["bash", "-euc", commands], folder)
-    assert done.returncode == 0, done.stderr
+    if ">" in commands:
+        done = run_apart(["bash", "-euc", commands], folder)
+        assert done.returncode == 0, done.stderr
+    else:
+        monkeypatch.chdir(folder)
+        monkeypatch.setattr("sys.argv", ["prune"])
+        run_block(Block("sh", commands), capsys)
     missing = [name for name in re.findall(r"-o (\S+)", commands) if not (folder / name).exists()]
     assert not missing
 
