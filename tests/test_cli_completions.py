@@ -51,6 +51,7 @@ def test_bash_offers_what_fits() -> None:
         "explain",
         "score",
         "run",
+        "compact",
         "finetune",
         "sparsify",
         "verify",
