@@ -10,7 +10,6 @@ from __future__ import annotations
 import sys
 from collections import Counter
 from pathlib import Path
-from time import perf_counter
 from typing import Any
 
 import torch
@@ -82,10 +81,8 @@ def measured(name: str, arguments: dict[str, Any], what: str) -> str:
     enliven(dense.module, generator)
     roles = {"out"} if what == "weights" else {"out", "norm", "bias", "other"}
     count = zeroed(dense.module, traced(dense), roles, generator)
-    began = perf_counter()
     arch = f"torchvision:{name}"
     result = prunecli.compact(dense.module, arch=arch, arch_args=arguments, inputs=["3,64,64"])
-    spent = perf_counter() - began
     gone = sum(result.space.sizes[group] - len(kept) for group, kept in result.plan.keep.items())
     left: Counter[str] = Counter()
     for note in result.report.notes:
@@ -97,7 +94,7 @@ def measured(name: str, arguments: dict[str, Any], what: str) -> str:
     before, after = result.report.before, result.report.after
     why = ", ".join(f"{number} {kind}" for kind, number in left.most_common()) or "-"
     sizes = f"{before.params / 1e6:.1f} M -> {after.params / 1e6:.1f} M"
-    return f"| {name} | {what} | {count} | {gone} | {why} | {sizes} | {error:.1e} | {spent:.0f} s |"
+    return f"| {name} | {what} | {count} | {gone} | {why} | {sizes} | {error:.1e} |"
 
 
 def main() -> None:
@@ -109,7 +106,6 @@ def main() -> None:
         "dead units left",
         "parameters",
         "error",
-        "time",
     )
     rows = [f"| {' | '.join(columns)} |", "|---" * len(columns) + "|"]
     for name, arguments in NETWORKS.items():
