@@ -23,8 +23,9 @@ def test_the_report_is_written_whole_with_ordinary_permissions(tmp_path: Path) -
 
 
 def test_the_ending_says_what_a_report_is(tmp_path: Path) -> None:
+    begins = {".json": "{", ".md": "## resnet50.pth", ".html": "<!doctype html>", ".csv": None}
     for found in (report(), finetuning()):
-        for ending, first in ((".json", "{"), (".md", "## resnet50.pth"), (".csv", None)):
+        for ending, first in begins.items():
             path = tmp_path / f"r{ending}"
             write_report(found, path)
             header = first or ("name,type" if found == report() else "epoch,loss")
