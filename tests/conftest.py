@@ -3,11 +3,17 @@
 from __future__ import annotations
 
 import io
+import os
 import subprocess
 from pathlib import Path
 from types import SimpleNamespace
 
 import pytest
+
+if "PYTEST_XDIST_WORKER" in os.environ:
+    # The workers share the cores: more threads would only wait for each other. Read when torch is imported.
+    os.environ.setdefault("OMP_NUM_THREADS", "1")
+
 import torch
 from resnet8 import digest, resnet8
 from safetensors.torch import save_file

@@ -9,7 +9,7 @@ from torch import Tensor, nn
 
 from prunecli.checkpoint.specs import InputSpec
 from prunecli.data import Samples, noise
-from prunecli.repair.matched import FEWEST, LENGTH, STEPS, Matched, matched, steps_within
+from prunecli.repair.matched import CHUNK, FEWEST, LENGTH, STEPS, Matched, matched, steps_within
 
 CPU = torch.device("cpu")
 SPECS = (InputSpec(None, "float32", (1, 2, 8, 8)),)
@@ -59,7 +59,7 @@ def seen_and_remembered(net: nn.Module, x: Tensor) -> list[tuple[Tensor, Tensor,
 
 
 def test_the_norms_see_what_they_remember() -> None:
-    net, drawn = remembering(), noise(SPECS, samples=16)
+    net, drawn = remembering(), noise(SPECS, samples=CHUNK)
     before = {name: tensor.clone() for name, tensor in net.state_dict().items()}
     found = of(net, drawn)
     with torch.no_grad():

@@ -239,7 +239,7 @@ def test_from_random_weights(tmp_path: Path) -> None:
     )  # fmt: skip
     assert (ran.code, ran.err) == (0, "")
     report = json.loads(out.with_suffix(".json").read_text())
-    assert report["quality"]["dense"]["top1"] < 0.3 < 0.8 < report["quality"]["finetuned"]["top1"]
+    assert report["quality"]["dense"]["top1"] < 0.3 < 0.7 < report["quality"]["finetuned"]["top1"]
     assert [stage["distilled"] for stage in report["training"]] == [False, False, False]
     assert report["checkpoint"] is None
     assert prunecli.evaluate(out, data="digits").quality.top1 == report["quality"]["finetuned"]["top1"]
