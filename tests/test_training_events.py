@@ -36,9 +36,7 @@ def test_what_tensorboard_reads_is_what_was_written(tmp_path: Path) -> None:
     }  # fmt: skip
 
 
-def test_an_epoch_that_is_made_anew_takes_its_place(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_an_epoch_that_is_made_anew_takes_its_place(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     # Files of one second are read in the order of their numbers as text: none here gets a digit more.
     writer = pytest.importorskip("tensorboard.summary.writer.event_file_writer")
     monkeypatch.setattr(writer, "_global_uid", writer.AtomicCounter(100))
