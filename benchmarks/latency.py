@@ -113,13 +113,14 @@ def main() -> None:
     one.add_argument("--seconds", type=float, default=10.0, help="of every row, but at least five runs")
     one.add_argument("--results", type=Path, default=Path("latency.jsonl"))
     two = commands.add_parser("page")
+    two.add_argument("--remark", default="", help="what else is to be said of the machine")
     two.add_argument("results", type=Path)
     two.add_argument("page", type=Path)
     given = parser.parse_args()
     if given.command == "measure":
         run(given)
     else:
-        given.page.write_text(page(rows(given.results)), encoding="utf-8")
+        given.page.write_text(page(rows(given.results), given.remark), encoding="utf-8")
 
 
 if __name__ == "__main__":

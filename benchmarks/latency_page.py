@@ -99,7 +99,8 @@ layers are slow.
 """
 
 
-def page(found: Sequence[Row]) -> str:
+def page(found: Sequence[Row], remark: str = "") -> str:
+    """``remark``: what else is to be said of the machine at that time."""
     runs = sorted({row.latency.runs for row in found})
     machines = " and ".join(sorted({row.processor for row in found}))
     head = HEAD.format(
@@ -107,7 +108,7 @@ def page(found: Sequence[Row]) -> str:
         runs=f"{runs[0]} to {runs[-1]}" if len(runs) > 1 else runs[0],
     )  # fmt: skip
     names = list(dict.fromkeys(row.key.network for row in found))
-    parts = [head, reading(found), "## By network", overview(found)]
+    parts = [f"{head.strip()} {remark}", reading(found), "## By network", overview(found)]
     for name in names:
         parts += [f"## {name}", table([row for row in found if row.key.network == name])]
     return "\n\n".join(part.strip() for part in parts) + "\n"
@@ -125,9 +126,7 @@ def reading(found: Sequence[Row]) -> str:
     ]
     lines += [rounding(found, multiple) for multiple in multiples(found) if multiple > 1]
     if slower:
-        lines.append(
-            f"- {len(slower)} are slower than the dense network: {', '.join(map(described, slower))}."
-        )
+        lines.append(f"- Slower than the dense network: {', '.join(map(described, slower))}.")
     if unclear:
         lines.append(
             f"- In {len(unclear)} the runs of both networks overlap (8 of 10 of each), so the speedup there "
