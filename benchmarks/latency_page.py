@@ -93,7 +93,7 @@ in float32, without a GPU. The dense and the cut network run in turns, on the sa
 *Dense* and *pruned* are medians of one forward of the whole batch in milliseconds, in
 brackets what eight of ten runs lie between. *Speedup* is dense / pruned, *by MACs* the ratio of multiply-adds
 that the target is about, and *share* the one over the other; under {bound} of it `prune run` says which
-layers are slow.
+layers are slow.{remark}
 
 ## What the figures show
 """
@@ -105,10 +105,10 @@ def page(found: Sequence[Row], remark: str = "") -> str:
     machines = " and ".join(sorted({row.processor for row in found}))
     head = HEAD.format(
         processor=machines, torch=", ".join(sorted({row.torch for row in found})), bound=f"{BOUND:.0%}",
-        runs=f"{runs[0]} to {runs[-1]}" if len(runs) > 1 else runs[0],
+        remark=remark and f" {remark}", runs=f"{runs[0]} to {runs[-1]}" if len(runs) > 1 else runs[0],
     )  # fmt: skip
     names = list(dict.fromkeys(row.key.network for row in found))
-    parts = [f"{head.strip()} {remark}", reading(found), "## By network", overview(found)]
+    parts = [head, reading(found), "## By network", overview(found)]
     for name in names:
         parts += [f"## {name}", table([row for row in found if row.key.network == name])]
     return "\n\n".join(part.strip() for part in parts) + "\n"
