@@ -137,6 +137,29 @@ def test_sizes_are_judged_before_anything_is_trained(
     assert sorted(path.name for path in Path().iterdir()) == ["s.json"]
 
 
+@pytest.mark.parametrize(
+    "typed",
+    [
+        ("--rounds", "2", "--speedup", "4", "--max-macs", "100K", "--max-params", "9K"),
+        ("--sparsify", "group-lasso", "--sparsify-epochs", "1", "--params", "0.3", "--max-params", "20K"),
+    ],
+)
+def test_what_the_target_says_is_judged_before_the_training_before_the_cut(
+    typed: tuple[str, ...], capsys: pytest.CaptureFixture[str], epochs: list[int]
+) -> None:
+    basic = ("--input", "1,8,8", "--data", "digits", "--samples", "64", "--repair", "none")
+    ran = run_here(capsys, "run", DEMO, *basic, "-o", "s.safetensors", *typed)
+    assert (ran.code, epochs) == (4, []), ran.err
+    found = report()
+    assert [path.name for path in Path().iterdir()] == ["s.json"]
+    assert (found["output"], found["training"], found["repair"]) == (None, [], None)
+    name = "params" if "--params" in typed else "macs"
+    (decided,) = [gate for gate in found["gates"] if gate["found"] is not None]
+    assert decided["name"] == f"max-{name}"
+    assert decided["found"] == found["after"][name] > decided["limit"]
+    assert "note: nothing was trained" in ran.err
+
+
 def test_what_was_trained_stays_and_another_limit_takes_it(
     capsys: pytest.CaptureFixture[str], epochs: list[int]
 ) -> None:
