@@ -67,6 +67,19 @@ def test_a_job_is_what_would_be_typed(folder: Path, api: FakeApi, capsys: pytest
     assert api.saved[0] == (Path("fast.safetensors"), False)
 
 
+def test_limits_are_numbers_or_texts(
+    folder: Path, api: FakeApi, capsys: pytest.CaptureFixture[str]
+) -> None:
+    (folder / "prune.toml").write_text(
+        'checkpoint = "m.pth"\nspeedup = 2\ndata = "digits"\nmax-params = 5000000\n'
+        '[job.a]\nmin-accuracy = 0.97\nmax-macs = "1.2G"\n'
+    )
+    run(capsys, "run --job a")
+    assert only(api, "gates") == {
+        "gates": {"max_params": 5_000_000, "max_macs": 1_200_000_000, "min_accuracy": 0.97}
+    }
+
+
 def test_what_is_typed_wins(folder: Path, api: FakeApi, capsys: pytest.CaptureFixture[str]) -> None:
     typed = "run --config prune.toml --job fast --flops 0.3 --ignore fc --seed 1 -o o.safetensors"
     assert run(capsys, typed).code == 0
