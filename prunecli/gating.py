@@ -52,7 +52,9 @@ def foretold(
     """The size of ``cut``, made for ``target`` before training, where the cut after training is too large as
     well: as near to the target as that one, it is above a limit of ``gates``. None where that is open.
     """
-    kind = None if target is None else {"speedup": "macs", "flops": "macs", "params": "params"}.get(target.kind)
+    kind = (
+        None if target is None else {"speedup": "macs", "flops": "macs", "params": "params"}.get(target.kind)
+    )
     if target is None or kind is None:
         return None
     goal, found = target.goal(getattr(before, kind)), getattr(cut, kind)

@@ -107,7 +107,12 @@ def test_home_is_where_the_user_is(monkeypatch: pytest.MonkeyPatch) -> None:
         ("ignore", ["a", 1], "ignore = 1 is not a text in quotes", 'like ignore = ["..."]'),
         ("ignore", {"a": 1}, 'ignore = {"a": 1} is not a text in quotes', 'like ignore = ["..."]'),
         ("scheme", ["local"], 'scheme = ["local"] is not a text in quotes', 'like scheme = "..."'),
-        ("max-params", True, "max-params = true is not a number, or a text in quotes", 'like max-params = "5M"'),
+        (
+            "max-params",
+            True,
+            "max-params = true is not a number, or a text in quotes",
+            'like max-params = "5M"',
+        ),
         ("max-bytes", [1], "max-bytes = [1] is not a number, or a text in quotes", 'like max-bytes = "20MB"'),
         ("only", 0.5, "only = 0.5 is not a text in quotes", 'like only = ["..."]'),
         ("input", 3, "input = 3 is not a text in quotes", 'like input = ["..."]'),

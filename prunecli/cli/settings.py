@@ -30,6 +30,9 @@ from prunecli.plan import Plan
 
 N = TypeVar("N", int, float)
 
+MADE = {"run": "pruned", "finetune": "finetuned", "sparsify": "sparse", "compact": "compact"}
+"""What the output of a command is called after where no name is given."""
+
 
 @dataclass(frozen=True)
 class Limits:
