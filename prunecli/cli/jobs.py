@@ -210,7 +210,7 @@ def _written(command: str, values: Mapping[str, Any]) -> dict[Path, str]:
             return {}
         out, reports = files.output, list(files.reports)
     told = {path: "report" for path in reports if not is_stdout(path)}
-    return told if out is None else {**told, out: "output"}
+    return told if out is None else {out: "output", **told}
 
 
 def _run_each(several: _Several, run: Callable[[Job], None]) -> int:
