@@ -131,13 +131,23 @@ def test_the_parameters_of_the_cut_are_judged_to_the_last_one(capsys: pytest.Cap
     found = report()
     assert found["output"] is None
     assert (found["after"]["params"], found["repair"]) == (PARAMS, None)
-    ran = run(capsys, "--max-params", PARAMS, "--force")
+    Path("s.json").write_text(Path("s.json").read_text().replace("prunecli.report/1", "other"))
+    ran = run(capsys, "--max-params", PARAMS)
+    assert (ran.code, ran.err.splitlines()[0]) == (2, "error: s.json exists")
+    Path("s.json").write_text(Path("s.json").read_text().replace("other", "prunecli.report/1"))
+    ran = run(capsys, "--max-params", PARAMS)
     assert ran.code == 0, ran.err
     (gate,) = report()["gates"]
     assert gate == {
         "name": "max-params", "limit": PARAMS, "found": PARAMS, "unit": "parameters", "passed": True,
     }  # fmt: skip
     assert report()["output"]["name"] == "s.safetensors"
+    ran = run(capsys, "--max-params", PARAMS)
+    assert (ran.code, ran.err.splitlines()[0]) == (2, "error: s.safetensors exists")
+    ran = run(capsys, "--max-params", PARAMS - 1, "--force")
+    note = "s.safetensors is that of an earlier run: a gate does not hold, so it was not replaced"
+    assert (ran.code, f"note: {note}" in ran.err, note in report()["notes"]) == (4, True, True)
+    assert Path("s.safetensors").exists()
 
 
 def test_sizes_are_judged_before_anything_is_trained(
@@ -187,6 +197,8 @@ def test_what_was_trained_stays_and_another_limit_takes_it(
     top1 = report()["quality"]["finetuned"]["top1"]
     assert [gate["passed"] for gate in report()["gates"]] == [False, True, True]
     assert report()["gates"][0]["found"] == top1
+    ran = run(capsys, *TRAINED, "-q", *asked, repr(top1))
+    assert (ran.code, ran.err.splitlines()[-1]) == (2, "hint: --resume goes on with it, --force starts anew")
     ran = run(capsys, *TRAINED, "-q", *asked, repr(top1), "--resume")
     assert (ran.code, ran.out, len(epochs)) == (0, "s.safetensors\n", 1), ran.err
     assert not Path("s.state.pt").exists()
@@ -242,10 +254,12 @@ def test_finetuning_what_is_too_large_does_not_begin(
     assert (found["output"], found["epochs"]) == (None, [])
     assert found["gates"][0]["found"] == 313776 > found["gates"][0]["limit"] == 300 * 1024
     asked = ("--against", DEMO, "--max-bytes", "307KiB", "--min-agreement", "100%", "--max-drop", "0")
-    ran = run_here(capsys, *typed, "-o", "t.safetensors", "--force", "--lr", "1", *asked)
+    ran = run_here(capsys, *typed, "-o", "t.safetensors", "--lr", "1", *asked)
     assert (ran.code, len(epochs)) == (4, 1)
     assert Path("t.state.pt").exists() and not Path("t.safetensors").exists()
     assert [gate["passed"] for gate in report("t.json")["gates"]] == [True, False, False]
+    ran = run_here(capsys, *typed, "-o", "t.safetensors", "--lr", "1", *asked)
+    assert (ran.code, ran.err.splitlines()[-1]) == (2, "hint: --resume goes on with it, --force starts anew")
     loose = ("--against", DEMO, "--max-bytes", "307KiB", "--min-agreement", "0", "--resume", "-q")
     ran = run_here(capsys, *typed, "-o", "t.safetensors", "--lr", "1", *loose)
     assert (ran.code, ran.out, len(epochs)) == (0, "t.safetensors\n", 1), ran.err
