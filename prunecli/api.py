@@ -128,6 +128,8 @@ def prune(
     ``gates`` are limits by name, as :class:`prunecli.gates.Gates` has them (``{"max_params": 5e6,
     "min_accuracy": 0.9}``): the report says which hold, and :meth:`Result.save` refuses where one does not.
     Those on sizes and latency are judged right after the cut; then nothing is repaired or trained in vain.
+    Before training that precedes the cut, only the MACs that ``speedup`` or ``flops`` asks for, or the
+    parameters that ``params`` does, are known.
 
     Raises ``UsageError``, ``InputError``, ``ImpossibleError`` where the target is out of reach, a proof
     fails or training diverges, and ``OutputError`` where the state cannot be written. Processes that

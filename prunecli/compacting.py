@@ -81,7 +81,10 @@ def compact(
     with limited(threads):
         clock = Clock(progress)
         with clock.stage("read"):
-            dense = open_dense(model_or_path, example_inputs, arch, arch_args, inputs, unsafe_load)
+            dense = open_dense(
+                model_or_path, example_inputs, arch, arch_args, inputs, unsafe_load,
+                instead="compact the dense checkpoint",
+            )  # fmt: skip
             require_prunable(dense)
         with evaluating(dense.module):
             return _Compacting(dense, seed, clock).result()

@@ -61,7 +61,8 @@ class Finetuned:
         ``OutputError`` if it cannot be written. Of several processes that trained together the first writes;
         in the others this does nothing.
         """
-        require_passed(self.report.gates, self._state is not None and self._state.exists())
+        resumable = self._state is not None and self._state.exists()
+        require_passed(self.report.gates, resumable, "another checkpoint")
         if not self._writes:
             return self.report
         began = perf_counter()

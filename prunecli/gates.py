@@ -173,9 +173,9 @@ class Gates:
         return next((option_of(name) for name in names if name in there), None)
 
 
-def failure(gates: tuple[Gate, ...], resumable: bool = False) -> GateError:
+def failure(gates: tuple[Gate, ...], resumable: bool = False, instead: str = "another target") -> GateError:
     """What to raise where a gate does not hold, named after the first. ``resumable``: what was trained is
-    kept.
+    kept. ``instead`` may be asked of the command as well as another limit.
     """
     failed = [gate for gate in gates if not gate.passed]
     found = [gate for gate in failed if gate.found is not None]
@@ -183,7 +183,8 @@ def failure(gates: tuple[Gate, ...], resumable: bool = False) -> GateError:
     if first.found is None:
         said = f"--{first.name} {amount(first.limit, first.unit)} could not be judged: there is no figure"
     else:
-        here, limit = amount(first.found, first.unit), amount(first.limit, first.unit)
+        here = amount(first.found, first.unit, first.limit)
+        limit = amount(first.limit, first.unit, first.found)
         said = f"--{first.name} {limit} is not met: it is {here}"
     unknown = len(failed) - len(found)
     more = f", {unknown} not judged" if unknown and found else ""
@@ -191,15 +192,15 @@ def failure(gates: tuple[Gate, ...], resumable: bool = False) -> GateError:
     hint = "what was trained is kept: the same command with --resume and another limit goes on from there"
     return GateError(
         f"{said} ({count} of {len(gates)} gate{'' if len(gates) == 1 else 's'} failed{more})",
-        hint if resumable else "another limit, or another target",
+        hint if resumable else f"another limit, or {instead}",
         gates,
     )
 
 
-def require_passed(gates: tuple[Gate, ...], resumable: bool = False) -> None:
-    """Raise ``GateError`` unless every gate holds."""
+def require_passed(gates: tuple[Gate, ...], resumable: bool = False, instead: str = "another target") -> None:
+    """Raise ``GateError`` unless every gate holds; as :func:`failure`."""
     if not passed(gates):
-        raise failure(gates, resumable)
+        raise failure(gates, resumable, instead)
 
 
 def _judged_on(data: object, eval_data: object) -> object:
@@ -213,6 +214,10 @@ def _judged_on(data: object, eval_data: object) -> object:
 
 def option_of(name: str) -> str:
     return f"--{name.replace('_', '-')}"
+
+
+def unit_of(name: str) -> str:
+    return _UNITS[name]
 
 
 def _gate(name: str, limit: float, figures: Figures) -> Gate:

@@ -8,11 +8,12 @@ from prunecli.calibrating import Calibration
 from prunecli.data import Samples
 from prunecli.data.specs import shown
 from prunecli.gates import Figures, Gates
-from prunecli.report.gated import Gate
+from prunecli.report.gated import Gate, passed
 from prunecli.report.measured import Evaluation
-from prunecli.report.model import Report
+from prunecli.report.model import Report, Totals
 from prunecli.report.timed import Latency
 from prunecli.report.trained import Finetuning
+from prunecli.selection import Target
 from prunecli.subjects import Dense
 
 
@@ -39,6 +40,31 @@ def of_run(gates: Gates, report: Report) -> tuple[Gate, ...]:
     quality = report.quality[last[0]] if last and last[0] != "dense" else None
     dense = report.quality.get("dense")
     return gates.judged(Figures.of(report.after, quality, dense, median(report.latency)))
+
+
+_PICKED = 0.005
+"""How near to its target a regularizer picks, whatever ``--tolerance`` is."""
+
+
+def foretold(
+    gates: Gates, target: Target | None, before: Totals, cut: Totals, tolerance: float
+) -> Figures | None:
+    """The size of ``cut``, made for ``target`` before training, where the cut after training is too large as
+    well: as near to the target as that one, it is above a limit of ``gates``. None where that is open.
+    """
+    kind = (
+        None if target is None else {"speedup": "macs", "flops": "macs", "params": "params"}.get(target.kind)
+    )
+    if target is None or kind is None:
+        return None
+    goal, found = target.goal(getattr(before, kind)), getattr(cut, kind)
+    near = max(tolerance, _PICKED)
+    # Widths so coarse that this cut misses the target may let another one miss it by more.
+    if not goal * (1 - near) <= found <= goal * (1 + tolerance):
+        return None
+    least = Figures(**{kind: goal * (1 - near)})
+    held = Gates(**{f"max_{kind}": getattr(gates, f"max_{kind}")})
+    return None if passed(held.judged(least)) else Figures(**{kind: found})
 
 
 def median(latency: Latency | None) -> float | None:

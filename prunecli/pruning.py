@@ -25,7 +25,7 @@ from prunecli.coupling.space import Group
 from prunecli.data import Samples
 from prunecli.errors import ImpossibleError, InputError
 from prunecli.gates import Figures, Gates, require_passed
-from prunecli.gating import median, of_run
+from prunecli.gating import foretold, median, of_run
 from prunecli.latency import STAGE, Measured, measured, with_latency
 from prunecli.measuring import counted, totals, traced, unknown_operator_notes
 from prunecli.plan import Plan
@@ -48,6 +48,10 @@ from prunecli.zeros import sparsity
 
 _MOST_ATTEMPTS = 8
 """How often groups that fail a proof are frozen and the choice is made again."""
+
+_FORETOLD = (
+    "nothing was trained: the cut after training has the target of this one, which is too large for a gate"
+)
 
 
 @dataclass(frozen=True)
@@ -151,7 +155,8 @@ class Pruning:
 
     ``trace`` gives the space, ``select`` what to keep of it, ``program`` what is trained meanwhile;
     ``otherwise`` is the kind of the report's target where ``asked`` is None. Where ``gates`` do not hold for
-    the sizes of the cut, it is neither repaired nor trained. ``judged`` is what gates of quality look at
+    the sizes of the cut, it is neither repaired nor trained, and not trained before the cut either where the
+    target says so much. ``judged`` is what gates of quality look at
     where nothing is trained.
     """
 
@@ -189,7 +194,8 @@ class Pruning:
             failed |= culprits
         _require_proved(proofs)
         program = None if self.program is None else self.program(space.frozen(failed))
-        if program is not None and program.course.before is not None:
+        early = self._too_large(space, before, choice, program)
+        if program is not None and program.course.before is not None and early is None:
             choice = self.select(program.space, on_device, program)
             with self.clock.stage("prove"):
                 proofs, _ = self._prove(space, tensors, choice, before.total)
@@ -200,7 +206,7 @@ class Pruning:
             after_count = counted(dense, as_cut, choice.space)
         goes_on, timed = self._early(as_cut, before, after_count, program)
         model, mended = self._mend(as_cut, space, choice, program) if goes_on else (as_cut, None)
-        recipe = self._recipe(model, choice, space, mended, program)
+        recipe = self._recipe(model, choice, space, mended, None if early is not None else program)
         quality = {} if mended is None else mended.quality
         if goes_on and program is None and self.judged is not None:
             quality = self._quality(self.judged, as_cut, None if mended is None else model)
@@ -221,10 +227,31 @@ class Pruning:
             report = replace(report, latency=timed.latency, notes=(*report.notes, *timed.notes))
         elif self.latency:
             report = with_latency(report, dense.module, model, dense.specs, self.device, self.clock)
-        report = replace(report, gates=of_run(self.gates, report))
+        report = replace(
+            report, gates=of_run(self.gates, report) if early is None else self.gates.judged(early)
+        )
+        if early is not None:
+            report = replace(report, notes=(*report.notes, _FORETOLD))
         whole = choice.space.resized(space.sizes)
         states = () if program is None else program.files
         return Result(model, report, choice.plan, whole, dense, recipe, written, states)
+
+    def _too_large(
+        self, space: Space, before: Count, choice: Choice, program: Program | None
+    ) -> Figures | None:
+        """What of the cut before training keeps a gate from holding after it as well; so say all
+        processes.
+        """
+        if program is None or program.course.before is None or not self.gates.asks_sizes:
+            return None
+        dense = self.dense
+        tensors = {name: tensor.cpu() for name, tensor in choice.tensors.items()}
+        as_cut = pruned(dense.module, space, tensors, choice.plan.keep)
+        with self.clock.stage("count"):
+            after = counted(dense, as_cut, choice.space)
+        sizes = totals(dense.module, before), totals(as_cut, after)
+        found = foretold(self.gates, self.asked, *sizes, self.tolerance)
+        return found if program.team.told(found is not None) else None
 
     def _early(
         self, as_cut: nn.Module, before: Count, after: Count, program: Program | None

@@ -61,12 +61,15 @@ def open_dense(
     arch_args: Mapping[str, Scalar] | None,
     inputs: Sequence[str],
     unsafe_load: bool = False,
+    instead: str = "prune the dense checkpoint to the higher target",
 ) -> Dense:
-    """Read and identify a checkpoint, or take a module as it is. Raises ``UsageError`` and ``InputError``."""
+    """Read and identify a checkpoint, or take a module as it is. Raises ``UsageError`` and ``InputError``,
+    which says what to do ``instead`` where the checkpoint is pruned already.
+    """
     if isinstance(model_or_path, nn.Module):
         dense = _from_module(model_or_path, example_inputs, arch, arch_args or {}, inputs)
     else:
-        dense = _from_path(model_or_path, example_inputs, arch, arch_args or {}, inputs, unsafe_load)
+        dense = _from_path(model_or_path, example_inputs, arch, arch_args or {}, inputs, unsafe_load, instead)
     _require_followable(dense.module)
     return replace(dense, specs=input_room.at_arguments(dense.module, dense.specs))
 
@@ -95,6 +98,7 @@ def _from_path(
     arguments: Mapping[str, Scalar],
     inputs: Sequence[str | InputSpec],
     unsafe_load: bool,
+    instead: str,
 ) -> Dense:
     found = opened(path, unsafe_load)
     checkpoint = found.checkpoint
@@ -102,7 +106,7 @@ def _from_path(
     if recipe is not None and recipe.plan.keep:
         raise InputError(
             f"'{Path(path).name}' was pruned by this tool already",
-            "prune the dense checkpoint to the higher target instead; prune verify checks this one",
+            f"{instead} instead; prune verify checks this one",
         )
     arch = arch or found.arch or implied_arch(Path(path))
     if recipe is not None:

@@ -36,6 +36,9 @@ def test_a_checkpoint_becomes_smaller(
         "kind": "compact", "asked": None, "reached": 0, "tolerance": 0.0, "met": True
     }  # fmt: skip
     assert [row["dead"] for row in report["sparsity"]] == [0] * 10
+    whole = run_here(capsys, "compact", out, "-o", checkpoint.with_name("twice.safetensors"))
+    assert whole.code == 3
+    assert "hint: compact the dense checkpoint instead; prune verify checks this one" in whole.err
     again = run_here(capsys, "compact", checkpoint)
     assert (again.code, "--force replaces it" in again.err) == (2, True)
     quiet = run_here(capsys, "compact", checkpoint, "--force", "-q")

@@ -32,12 +32,15 @@ GOOD = [
     "[job.a]\nratio-for = {'a.*' = 0.5}\narch-arg = {aux = true}\nfinetune-arg = {milestones = [1, 2]}",
     "[job.a]\ncommand = 'finetune'\nmilestones = [60, 80]",
     "[job.a]\ncriterion = 'of-another-package'",
+    "max-params = 5000000\n[job.a]\nmin-accuracy = 0.97\nmax-bytes = '20MB'\nmax-latency = 12",
 ]
 BAD = [
     "speedupp = 2",
     "speedup = '2'",
     "steps = 2.5",
     "force = 1",
+    "max-params = true",
+    "min-accuracy = [0.9]",
     "scheme = 3",
     "unsafe-load = true",
     "job = 3",

@@ -30,9 +30,12 @@ PARAMS = 8050
         ("max_params", "1.5k", 1500),
         ("max_macs", "1.2G", 1_200_000_000),
         ("max_macs", "4e9", 4_000_000_000),
-        ("max_bytes", "20MB", 20 * 1024**2),
+        ("max_bytes", "20MB", 20 * 1000**2),
+        ("max_bytes", "119kB", 119_000),
+        ("max_bytes", "1.5G", 1_500_000_000),
+        ("max_bytes", "1.3KiB", 1331),
         ("max_bytes", "20 MiB", 20 * 1024**2),
-        ("max_bytes", "1.5kb", 1536),
+        ("max_bytes", "1.5kib", 1536),
         ("max_bytes", "512", 512),
         ("max_bytes", "512B", 512),
         ("max_latency", "2.5", 2.5),
@@ -57,7 +60,13 @@ def test_numbers_as_people_type_them(name: str, text: str, number: float) -> Non
         ("max_params", "", "--max-params  is not a number"),
         ("max_macs", "nan", "--max-macs nan is not a number"),
         ("max_macs", "1e999", "--max-macs 1e999 is not a number"),
-        ("max_params", "0.5", "--max-params 0 is out of range"),
+        ("max_params", "0", "--max-params 0 is out of range"),
+        ("max_params", "0.5", "--max-params 0.5 is not a whole number of parameters"),
+        ("max_params", "1.2345K", "--max-params 1.2345K is not a whole number of parameters"),
+        ("max_macs", "1.9", "--max-macs 1.9 is not a whole number of MACs"),
+        ("max_bytes", "0.5", "--max-bytes 0.5 is not a whole number of bytes"),
+        ("max_bytes", "20iB", "--max-bytes 20iB is not a size"),
+        ("max_drop", "-1%", "--max-drop -1% is not a fraction"),
         ("max_bytes", "20 megabytes", "--max-bytes 20 megabytes is not a size"),
         ("max_latency", "5s", "--max-latency 5s is not a number of milliseconds"),
         ("min_accuracy", "92", "--min-accuracy 92 is out of range"),
@@ -71,6 +80,12 @@ def test_what_is_none_is_wrong_usage(name: str, text: str, message: str) -> None
         gates({name: text})
     assert caught.value.message == message
     assert caught.value.hint
+
+
+def test_a_drop_is_hinted_at_as_one() -> None:
+    with pytest.raises(UsageError) as caught:
+        gates({"max_drop": "-1%"})
+    assert caught.value.hint == "from 0, like 0.01 or 1%"
 
 
 @pytest.fixture(autouse=True)
@@ -116,13 +131,23 @@ def test_the_parameters_of_the_cut_are_judged_to_the_last_one(capsys: pytest.Cap
     found = report()
     assert found["output"] is None
     assert (found["after"]["params"], found["repair"]) == (PARAMS, None)
-    ran = run(capsys, "--max-params", PARAMS, "--force")
+    Path("s.json").write_text(Path("s.json").read_text().replace("prunecli.report/1", "other"))
+    ran = run(capsys, "--max-params", PARAMS)
+    assert (ran.code, ran.err.splitlines()[0]) == (2, "error: s.json exists")
+    Path("s.json").write_text(Path("s.json").read_text().replace("other", "prunecli.report/1"))
+    ran = run(capsys, "--max-params", PARAMS)
     assert ran.code == 0, ran.err
     (gate,) = report()["gates"]
     assert gate == {
         "name": "max-params", "limit": PARAMS, "found": PARAMS, "unit": "parameters", "passed": True,
     }  # fmt: skip
     assert report()["output"]["name"] == "s.safetensors"
+    ran = run(capsys, "--max-params", PARAMS)
+    assert (ran.code, ran.err.splitlines()[0]) == (2, "error: s.safetensors exists")
+    ran = run(capsys, "--max-params", PARAMS - 1, "--force")
+    note = "s.safetensors is that of an earlier run: a gate does not hold, so it was not replaced"
+    assert (ran.code, f"note: {note}" in ran.err, note in report()["notes"]) == (4, True, True)
+    assert Path("s.safetensors").exists()
 
 
 def test_sizes_are_judged_before_anything_is_trained(
@@ -137,6 +162,29 @@ def test_sizes_are_judged_before_anything_is_trained(
     assert sorted(path.name for path in Path().iterdir()) == ["s.json"]
 
 
+@pytest.mark.parametrize(
+    "typed",
+    [
+        ("--rounds", "2", "--speedup", "4", "--max-macs", "100K", "--max-params", "9K"),
+        ("--sparsify", "group-lasso", "--sparsify-epochs", "1", "--params", "0.3", "--max-params", "20K"),
+    ],
+)
+def test_what_the_target_says_is_judged_before_the_training_before_the_cut(
+    typed: tuple[str, ...], capsys: pytest.CaptureFixture[str], epochs: list[int]
+) -> None:
+    basic = ("--input", "1,8,8", "--data", "digits", "--samples", "64", "--repair", "none")
+    ran = run_here(capsys, "run", DEMO, *basic, "-o", "s.safetensors", *typed)
+    assert (ran.code, epochs) == (4, []), ran.err
+    found = report()
+    assert [path.name for path in Path().iterdir()] == ["s.json"]
+    assert (found["output"], found["training"], found["repair"]) == (None, [], None)
+    name = "params" if "--params" in typed else "macs"
+    (decided,) = [gate for gate in found["gates"] if gate["found"] is not None]
+    assert decided["name"] == f"max-{name}"
+    assert decided["found"] == found["after"][name] > decided["limit"]
+    assert "note: nothing was trained" in ran.err
+
+
 def test_what_was_trained_stays_and_another_limit_takes_it(
     capsys: pytest.CaptureFixture[str], epochs: list[int]
 ) -> None:
@@ -149,6 +197,8 @@ def test_what_was_trained_stays_and_another_limit_takes_it(
     top1 = report()["quality"]["finetuned"]["top1"]
     assert [gate["passed"] for gate in report()["gates"]] == [False, True, True]
     assert report()["gates"][0]["found"] == top1
+    ran = run(capsys, *TRAINED, "-q", *asked, repr(top1))
+    assert (ran.code, ran.err.splitlines()[-1]) == (2, "hint: --resume goes on with it, --force starts anew")
     ran = run(capsys, *TRAINED, "-q", *asked, repr(top1), "--resume")
     assert (ran.code, ran.out, len(epochs)) == (0, "s.safetensors\n", 1), ran.err
     assert not Path("s.state.pt").exists()
@@ -171,7 +221,7 @@ def test_latency_is_judged_on_the_cut(capsys: pytest.CaptureFixture[str], epochs
     ):  # fmt: skip
         ran = run_here(capsys, *typed, "--max-latency", "0.000001")
         assert (ran.code, epochs) == (4, [])
-        assert ran.err.splitlines()[-2].startswith("error: --max-latency 1e-06 ms is not met: it is ")
+        assert ran.err.splitlines()[-2].startswith("error: --max-latency 0.000001 ms is not met: it is ")
     found = report("s.finetuned.json")
     assert found["gates"][0]["found"] == found["latency"]["before"]["median"]
 
@@ -197,17 +247,20 @@ def test_finetuning_what_is_too_large_does_not_begin(
     capsys: pytest.CaptureFixture[str], epochs: list[int]
 ) -> None:
     typed = ("finetune", DEMO, "--input", "1,8,8", "--data", "digits", "--samples", "64", "--epochs", "1")
-    ran = run_here(capsys, *typed, "-o", "t.safetensors", "--max-bytes", "300KB")
+    ran = run_here(capsys, *typed, "-o", "t.safetensors", "--max-bytes", "300KiB")
     assert (ran.code, epochs) == (4, [])
+    assert ran.err.splitlines()[-1] == "hint: another limit, or another checkpoint"
     found = report("t.json")
     assert (found["output"], found["epochs"]) == (None, [])
     assert found["gates"][0]["found"] == 313776 > found["gates"][0]["limit"] == 300 * 1024
-    asked = ("--against", DEMO, "--max-bytes", "307KB", "--min-agreement", "100%", "--max-drop", "0")
-    ran = run_here(capsys, *typed, "-o", "t.safetensors", "--force", "--lr", "1", *asked)
+    asked = ("--against", DEMO, "--max-bytes", "307KiB", "--min-agreement", "100%", "--max-drop", "0")
+    ran = run_here(capsys, *typed, "-o", "t.safetensors", "--lr", "1", *asked)
     assert (ran.code, len(epochs)) == (4, 1)
     assert Path("t.state.pt").exists() and not Path("t.safetensors").exists()
     assert [gate["passed"] for gate in report("t.json")["gates"]] == [True, False, False]
-    loose = ("--against", DEMO, "--max-bytes", "307KB", "--min-agreement", "0", "--resume", "-q")
+    ran = run_here(capsys, *typed, "-o", "t.safetensors", "--lr", "1", *asked)
+    assert (ran.code, ran.err.splitlines()[-1]) == (2, "hint: --resume goes on with it, --force starts anew")
+    loose = ("--against", DEMO, "--max-bytes", "307KiB", "--min-agreement", "0", "--resume", "-q")
     ran = run_here(capsys, *typed, "-o", "t.safetensors", "--lr", "1", *loose)
     assert (ran.code, ran.out, len(epochs)) == (0, "t.safetensors\n", 1), ran.err
 

@@ -67,6 +67,17 @@ def test_a_job_is_what_would_be_typed(folder: Path, api: FakeApi, capsys: pytest
     assert api.saved[0] == (Path("fast.safetensors"), False)
 
 
+def test_limits_are_numbers_or_texts(folder: Path, api: FakeApi, capsys: pytest.CaptureFixture[str]) -> None:
+    (folder / "prune.toml").write_text(
+        'checkpoint = "m.pth"\nspeedup = 2\ndata = "digits"\nmax-params = 5000000\n'
+        '[job.a]\nmin-accuracy = 0.97\nmax-macs = "1.2G"\n'
+    )
+    run(capsys, "run --job a")
+    assert only(api, "gates") == {
+        "gates": {"max_params": 5_000_000, "max_macs": 1_200_000_000, "min_accuracy": 0.97}
+    }
+
+
 def test_what_is_typed_wins(folder: Path, api: FakeApi, capsys: pytest.CaptureFixture[str]) -> None:
     typed = "run --config prune.toml --job fast --flops 0.3 --ignore fc --seed 1 -o o.safetensors"
     assert run(capsys, typed).code == 0
@@ -204,14 +215,55 @@ def test_two_that_would_write_one_file(
         'checkpoint = "m.pth"\nforce = true\n[job.fast]\nspeedup = 2\n[job.small]\nflops = 0.1\n'
     )
     ran = run(capsys, f"run --job all {typed}")
-    name = "same.toml" if "same" in typed else "prune.toml"
+    name, file = ("same.toml", "m.pruned") if "same" in typed else ("prune.toml", "one")
     assert ran.code == 2
     assert ran.err == (
-        f"error: {name}: jobs fast and small would write the same file\n"
+        f"error: {name}: jobs fast and small would write the same file: {file}.safetensors\n"
         'hint: give each an output of its own, like output = "small.safetensors"\n'
     )
     assert not api.calls
     assert run(capsys, f"run --job all {typed} --dry-run").code == 0
+
+
+@pytest.mark.parametrize(
+    ("jobs", "message", "hint"),
+    [
+        (
+            '[job.a]\nspeedup = 2\n[job.b]\nspeedup = 4\noutput = "sub/../m.pruned.safetensors"\n',
+            "jobs a and b would write the same file: sub/../m.pruned.safetensors",
+            "give each an output of its own",
+        ),
+        (
+            '[job.a]\nspeedup = 2\noutput = "a.safetensors"\n'
+            '[job.b]\nspeedup = 4\noutput = "b.safetensors"\nreport = ["b.md", "a.json"]\n',
+            "jobs a and b would write the same file: a.json",
+            "give each a report of its own",
+        ),
+        (
+            'report = "r.md"\n[job.a]\ncommand = "score"\n[job.b]\ncommand = "score"\nreport = "r.md"\n',
+            "jobs a and b would write the same file: r.md",
+            "give each a report of its own",
+        ),
+    ],
+)
+def test_outputs_and_reports_that_coincide(
+    jobs: str, message: str, hint: str, folder: Path, api: FakeApi, capsys: pytest.CaptureFixture[str]
+) -> None:
+    (folder / "sub").mkdir()
+    (folder / "prune.toml").write_text('checkpoint = "m.pth"\nforce = true\n' + jobs)
+    ran = run(capsys, f"{'score' if 'score' in jobs else 'run'} --job all")
+    first, second = ran.err.splitlines()
+    assert (ran.code, ran.out, api.calls) == (2, "", [])
+    assert first == f"error: prune.toml: {message}"
+    assert second.startswith(f"hint: {hint}")
+
+
+def test_one_format_for_all(folder: Path, api: FakeApi, capsys: pytest.CaptureFixture[str]) -> None:
+    ran = run(capsys, "run --job all --json -q")
+    assert (ran.code, ran.out, api.calls) == (2, "", [])
+    assert ran.err.splitlines() == [
+        "error: --json and -q each decide what is printed", "hint: give one of them",
+    ]  # fmt: skip
 
 
 def test_an_interrupt_ends_all(

@@ -71,6 +71,13 @@ def test_kinds_are_those_of_the_signature() -> None:
         ("loss", "mse", "mse"),
         ("finetune-arg", {"loss": "own.py:loss", "lr": 0.1}, ["loss=sub/own.py:loss", "lr=0.1"]),
         ("sparsify-arg", ["loss=own.py:loss"], ["loss=sub/own.py:loss"]),
+        ("max-params", 5000000, "5000000"),
+        ("max-params", "5M", "5M"),
+        ("max-macs", 1.2e9, "1200000000"),
+        ("max-macs", 1e22, "10000000000000000000000"),
+        ("min-accuracy", 0.97, "0.97"),
+        ("max-drop", 1e-7, "0.0000001"),
+        ("max-latency", 12, "12"),
     ],
 )  # fmt: skip
 def test_a_value_becomes_what_would_be_typed(key: str, raw: Any, expected: Any) -> None:
@@ -100,6 +107,13 @@ def test_home_is_where_the_user_is(monkeypatch: pytest.MonkeyPatch) -> None:
         ("ignore", ["a", 1], "ignore = 1 is not a text in quotes", 'like ignore = ["..."]'),
         ("ignore", {"a": 1}, 'ignore = {"a": 1} is not a text in quotes', 'like ignore = ["..."]'),
         ("scheme", ["local"], 'scheme = ["local"] is not a text in quotes', 'like scheme = "..."'),
+        (
+            "max-params",
+            True,
+            "max-params = true is not a number, or a text in quotes",
+            'like max-params = "5M"',
+        ),
+        ("max-bytes", [1], "max-bytes = [1] is not a number, or a text in quotes", 'like max-bytes = "20MB"'),
         ("only", 0.5, "only = 0.5 is not a text in quotes", 'like only = ["..."]'),
         ("input", 3, "input = 3 is not a text in quotes", 'like input = ["..."]'),
         ("arch-arg", 3, "arch-arg = 3 is not a text in quotes", 'like arch-arg = ["..."], or {"..." = ...}'),

@@ -2,14 +2,13 @@
 
 from __future__ import annotations
 
-import sys
 from dataclasses import replace
 from pathlib import Path
 from typing import Annotated
 
 import typer
 
-from prunecli.cli import options, output, settings
+from prunecli.cli import jobs, options, output, settings
 from prunecli.cli.options import (
     OUTPUT,
     Arch,
@@ -60,7 +59,7 @@ def compact(
     require_from("--seed", seed, 0)
     require_from("--threads", threads, 1)
     of = network(arch, arch_arg, input, unsafe_load)
-    files = settings.files(ckpt, out, report, arch, made="compact")
+    files = settings.files(ckpt, out, report, arch, made=settings.MADE["compact"])
     files.check(force, dry_run=False)
     import prunecli
 
@@ -69,7 +68,7 @@ def compact(
             ckpt, arch=of.arch, arch_args=of.arguments, inputs=of.inputs, unsafe_load=of.unsafe_load,
             seed=seed, threads=threads, progress=progress,
         )  # fmt: skip
-        done = replace(result.save(files.output, force=force), command=("prune", *sys.argv[1:]))
+        done = replace(result.save(files.output, force=force), command=jobs.command_line())
     output.notes(() if quiet else (*done.network.notes, *done.notes))
     from prunecli.report.files import write_report
 

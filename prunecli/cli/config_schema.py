@@ -79,7 +79,7 @@ def _table(name: str, keys: Mapping[str, Key]) -> Schema:
 
 
 def _value(key: Key) -> Schema:
-    single = dict(_PLAIN[key.kind])
+    single = {"type": ["string", "number"]} if key.takes_amount else dict(_PLAIN[key.kind])
     names = values_of(f"--{key.name}")
     if names and not key.takes_numbers:
         # Names of other packages are as good, so an editor offers these and takes any.

@@ -169,12 +169,16 @@ class Course:
         if first is not None:
             raise UsageError(f"{first} is given, and nothing is trained", "--finetune-epochs 30")
 
-    def check_files(self, output: Path, force: bool) -> None:
+    def check_states(self, output: Path, force: bool) -> None:
         if self.trainings.any:
             Kept(output).check(self.resume, force)
 
+    def check_metrics(self, output: Path, force: bool) -> None:
+        if self.trainings.any:
+            Kept(output).check_metrics(self.resume, force)
+
     def begin(self, output: Path) -> None:
-        """After ``check_files``."""
+        """After ``check_states``."""
         if self.trainings.any and not self.resume:
             Kept(output).clear()
 

@@ -109,7 +109,7 @@ def diff(
         )  # fmt: skip
     files.write(found)
     _show(found, json, quiet)
-    require_passed(found.gates)
+    require_passed(found.gates, instead="another checkpoint")
 
 
 @dataclass(frozen=True)

@@ -101,7 +101,7 @@ def evaluate(
             progress=progress, **limits.for_api,
         )  # fmt: skip
     _show(found, json, quiet)
-    require_passed(found.gates)
+    require_passed(found.gates, instead="another checkpoint")
 
 
 def _show(found: Evaluation, json: bool, quiet: bool) -> None:

@@ -131,7 +131,7 @@ def finetune(
     On several GPUs or machines: torchrun --nproc-per-node N -m prunecli finetune ...
     """
     with training.once():
-        files = settings.files(ckpt, out, report, arch, "finetuned")
+        files = settings.files(ckpt, out, report, arch, settings.MADE["finetune"])
         request = training.asked(ctx.params, files, against)
         request.check(launched().leads)
     import prunecli

@@ -10,7 +10,7 @@ from typing import Annotated, Any, TypeAlias
 import typer
 
 from prunecli.errors import UsageError
-from prunecli.gates import Gates, option_of
+from prunecli.gates import Gates, option_of, unit_of
 
 GATES = "Gates (one that is not met: exit 4, the report, and no output)"
 
@@ -26,7 +26,7 @@ MaxBytes: TypeAlias = Annotated[
     typer.Option(
         metavar="SIZE",
         rich_help_panel=GATES,
-        help="Bytes of all tensors at most, like 20MB (of 1024 x 1024).",
+        help="Bytes of all tensors at most, like 20MB (of 1000 x 1000) or 20MiB.",
     ),
 ]
 MaxLatency: TypeAlias = Annotated[
@@ -74,16 +74,27 @@ def gates(typed: Mapping[str, Any]) -> Gates:
 
 def _count(name: str, typed: Mapping[str, Any]) -> int | None:
     read = _read(name, typed, _NUMBER + r"([kmgt]?)", "a number", "like 5000000, 5M or 1.2G")
-    return None if read is None else int(Decimal(read[1]) * _DECIMAL[read[2]])
+    return None if read is None else _whole(name, typed, Decimal(read[1]) * _DECIMAL[read[2]])
 
 
 def _bytes(name: str, typed: Mapping[str, Any]) -> int | None:
-    """As ``--memory``, but a number without a unit is one of bytes."""
-    read = _read(name, typed, _NUMBER + r"(b?|[kmgt](?:i?b)?)", "a size", "like 20MB or 500KB")
+    """With the units of the tables, and with those of 1024; without any, of bytes."""
+    read = _read(name, typed, _NUMBER + r"(?:([kmgt])(i?))?b?", "a size", "like 20MB, 500kB or 20MiB")
     if read is None:
         return None
-    power = {"b": 0, "k": 1, "m": 2, "g": 3, "t": 4}[read[2][:1] or "b"]
-    return int(Decimal(read[1]) * 1024**power)
+    if read[3]:
+        # No byte is in what is left over of 1.3 KiB, and whoever types it does not mean it.
+        return int(Decimal(read[1]) * 1024 ** (" kmgt".index(read[2])))
+    return _whole(name, typed, Decimal(read[1]) * _DECIMAL[read[2] or ""])
+
+
+def _whole(name: str, typed: Mapping[str, Any], number: Decimal) -> int:
+    if number != int(number):
+        kind = unit_of(name)
+        raise UsageError(
+            f"{option_of(name)} {typed[name]} is not a whole number of {kind}", "like 5000000, 5M or 1.2G"
+        )
+    return int(number)
 
 
 def _milliseconds(name: str, typed: Mapping[str, Any]) -> float | None:
@@ -92,7 +103,8 @@ def _milliseconds(name: str, typed: Mapping[str, Any]) -> float | None:
 
 
 def _fraction(name: str, typed: Mapping[str, Any]) -> float | None:
-    read = _read(name, typed, _NUMBER + r"(%?)", "a fraction", "like 0.92 or 92%")
+    like = "from 0, like 0.01 or 1%" if name == "max_drop" else "like 0.92 or 92%"
+    read = _read(name, typed, _NUMBER + r"(%?)", "a fraction", like)
     return None if read is None else float(Decimal(read[1]) / (100 if read[2] else 1))
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import sys
 import traceback
 from collections.abc import Callable, Mapping
@@ -15,13 +16,17 @@ import typer
 from prunecli.cli import config, output
 from prunecli.cli.config import Config, Job
 from prunecli.cli.help import Command
-from prunecli.cli.options import RUNNING
+from prunecli.cli.options import RUNNING, is_stdout, require_one_format
 from prunecli.cli.usage import PARSER_ERROR, as_usage_error
 from prunecli.errors import PruneError, UsageError
 from prunecli.training.launched import launched, said_once
 
 FILE, NAMES = "config_file", "job_names"
 _SEVERAL = "prunecli.cli.jobs"
+_OF_ITS_OWN = {
+    "output": 'an output of its own, like output = "small.safetensors"',
+    "report": 'a report of its own, like report = "small.json"',
+}
 _command: ContextVar[tuple[str, ...] | None] = ContextVar("command", default=None)
 
 _options = typer.Typer(add_completion=False)
@@ -145,8 +150,8 @@ class Configured(Command):
                 f"one of --job {', '.join(job.name for job in chosen if job is not None)}",
             )
         several = _Several(read, tuple(job for job in chosen if job is not None), tuple(args), typed)
-        if any(each.name == "out" and each.param_type_name == "option" for each in self.params):
-            _require_apart(several)
+        require_one_format(several.given("json"), several.given("quiet"))
+        _require_apart(several)
         return several
 
 
@@ -175,19 +180,37 @@ def _spelled(ctx: Any) -> tuple[str, ...]:
 
 def _require_apart(several: _Several) -> None:
     """Raise ``UsageError`` where two jobs would write the same file."""
-    seen: dict[tuple[object, object], str] = {}
+    seen: dict[str, str] = {}
     for job in several.jobs:
         values = {**several.config.values(job, job.command, several.typed), **several.typed}
         if values.get("dry_run"):
             continue
-        out = values.get("out")
-        place = (None if out else values.get("ckpt"), out)
-        other = seen.setdefault(place, job.name)
-        if other != job.name:
-            raise UsageError(
-                f"{several.config.path}: jobs {other} and {job.name} would write the same file",
-                'give each an output of its own, like output = "small.safetensors"',
+        for path, key in _written(job.command, values).items():
+            other = seen.setdefault(os.path.realpath(path), job.name)
+            if other != job.name:
+                raise UsageError(
+                    f"{several.config.path}: jobs {other} and {job.name} would write the same file: {path}",
+                    f"give each {_OF_ITS_OWN[key]}",
+                )
+
+
+def _written(command: str, values: Mapping[str, Any]) -> dict[Path, str]:
+    """The outputs and reports of a job with these values, and the key that sets each."""
+    from prunecli.cli import settings
+
+    out = None if values.get("out") is None else Path(values["out"])
+    reports = [Path(each) for each in values.get("report") or ()]
+    if command in settings.MADE:
+        ckpt = None if values.get("ckpt") is None else Path(values["ckpt"])
+        try:
+            files = settings.files(
+                ckpt, out, reports, values.get("arch"), settings.MADE[command], values.get("init")
             )
+        except PruneError:  # the job says so itself, and writes nothing
+            return {}
+        out, reports = files.output, list(files.reports)
+    told = {path: "report" for path in reports if not is_stdout(path)}
+    return told if out is None else {out: "output", **told}
 
 
 def _run_each(several: _Several, run: Callable[[Job], None]) -> int:

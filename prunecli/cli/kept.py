@@ -42,7 +42,9 @@ class Kept:
             state.unlink(missing_ok=True)
 
     def check(self, resume: bool, force: bool) -> None:
-        """Raise ``UsageError`` where there is nothing to go on with, or something that would be lost."""
+        """Raise ``UsageError`` where there is nothing to go on with, or something that would be lost. Before
+        other files are looked at: a run that failed a gate leaves a report too, and this says how to go on.
+        """
         there = self._states()
         if resume and not there:
             raise UsageError(f"there is no state to resume from: {self.state}", "leave --resume out")
@@ -51,5 +53,8 @@ class Kept:
                 f"{there[0]} is the state of a run that was stopped",
                 "--resume goes on with it, --force starts anew",
             )
+
+    def check_metrics(self, resume: bool, force: bool) -> None:
+        """As ``options.require_writable``, for a run that begins anew."""
         if not resume:
             options.require_writable(self.metrics, force)

@@ -5,15 +5,19 @@ from __future__ import annotations
 import inspect
 import json
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, fields
+from decimal import Decimal
 from pathlib import Path
 from typing import Any, get_args, get_origin
 
 from prunecli.errors import UsageError
+from prunecli.gates import Gates
 
 TYPED_ONLY = "unsafe_load"
 """It says that a file is trusted, which a file cannot say."""
 _RENAMED = {"ckpt": "checkpoint"}
+_AMOUNTS = {"N": '"5M"', "SIZE": '"20MB"', "MS": "12", "F": "0.92"}
+_LIMITS = frozenset(item.name for item in fields(Gates))
 # What of a file may become a value of the kind, in words, and as an example.
 _KINDS: Mapping[type, tuple[tuple[type, ...], str, str]] = {
     bool: ((bool,), "true or false", "true"),
@@ -44,6 +48,11 @@ class Key:
     def takes_numbers(self) -> bool:
         """Whether the text is a list itself, like 60,80."""
         return not self.many and self.metavar.startswith("A,B")
+
+    @property
+    def takes_amount(self) -> bool:
+        """Whether the text is a number that may have a unit, like 5M or 92%."""
+        return self.parameter in _LIMITS
 
 
 def keys_of(command: Any) -> dict[str, Key]:
@@ -80,6 +89,8 @@ def value_of(key: Key, raw: Any, where: str, folder: Path) -> Any:
 
 def _single(key: Key, raw: Any, where: str, folder: Path) -> Any:
     accepted, words, example = _KINDS[key.kind]
+    if key.takes_amount:
+        accepted, words, example = (str, int, float), "a number, or a text in quotes", _AMOUNTS[key.metavar]
     if not isinstance(raw, accepted) or (isinstance(raw, bool) and key.kind is not bool):
         example = f"[{example}]" if key.many else example
         more = ', or {"..." = ...}' if key.takes_table else ""
@@ -87,8 +98,15 @@ def _single(key: Key, raw: Any, where: str, folder: Path) -> Any:
             f"{where}: {key.name} = {shown(raw)} is not {words}", f"like {key.name} = {example}{more}"
         )
     if not isinstance(raw, str):
-        return raw
+        return _plainly(raw) if key.takes_amount else raw
     return str(_inside(raw, folder)) if key.kind is Path else _relocated(key.parameter, raw, folder)
+
+
+def _plainly(number: float) -> str:
+    """Without an exponent, and whole where it is."""
+    if isinstance(number, float) and number.is_integer():
+        number = int(number)
+    return f"{Decimal(repr(number)):f}"
 
 
 def _is_plain(value: Any) -> bool:

@@ -35,15 +35,18 @@ version fields are only added.
 
 Gates (`--max-params`, `--max-macs`, `--max-bytes`, `--max-latency`, `--min-accuracy`, `--max-drop`,
 `--min-agreement`) are limits that the result must keep; a figure that equals its limit keeps it. K, M and G
-are thousands, millions and billions of parameters and multiply-adds, and powers of 1024 of bytes (those of
-the tensors, as reports count them); accuracy and agreement are fractions or in percent, and what accuracy
+are thousands, millions and billions, of bytes (those of the tensors) too, as in the tables: kB, MB and GB;
+KiB, MiB and GiB are powers of 1024; accuracy and agreement are fractions or in percent, and what accuracy
 drops by is their difference: one point is `0.01` or `1%`. Where a gate does not hold the exit code is 4, the
 report is written with all gates and `output` null, OUT is not, and what was trained stays as the state that
 `--resume` goes on from, so that another limit needs no other training. Sizes are judged right after the last
-cut (by `finetune` at once): what is too large is neither repaired nor finetuned. Accuracy is taken on the
-part that `--data` keeps for tests, or on `--eval-data`; of data that is not divided `run` without training
-takes the samples that repair sees. A gate whose figure could not be taken does not hold. `diff` judges B, and
-`--max-drop` from A; of a report it takes the figures that are in it.
+cut (by `finetune` at once): what is too large is neither repaired nor finetuned. The training before a cut
+(`--sparsify`, `--rounds`, `--prune-when`) is spared where the target alone is above a limit: `--max-macs`
+with `--speedup` or `--flops`, and `--max-params` with `--params`, by more than `--tolerance`; the other
+limits need the cut, which comes after it. Accuracy is taken on the part that `--data` keeps for tests, or on
+`--eval-data`; of data that is not divided `run` without training takes the samples that repair sees, and
+training needs `--eval-data` (exit code 2 without it). A gate whose figure could not be taken does not hold.
+`diff` judges B, and `--max-drop` from A; of a report it takes the figures that are in it.
 
 `--config` and `--job`: options from a file, [config.md](config.md).
 

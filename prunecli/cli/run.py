@@ -264,7 +264,7 @@ def _execute(request: Request) -> None:
         try:
             done = result.report if printing.dry_run else result.save(files.output, force=printing.force)
         except GateError as error:
-            done, failed = result.report, error
+            done, failed = files.beside(result.report), error
     if not leads:
         if failed is not None:
             raise ToldElsewhereError

@@ -6,9 +6,9 @@ from __future__ import annotations
 
 import json
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
-from typing import TypeVar
+from typing import TYPE_CHECKING, TypeVar
 
 from prunecli.checkpoint.locating import is_model_directory, is_written_as_directory, refuse_directory
 from prunecli.cli import names
@@ -28,7 +28,16 @@ from prunecli.errors import InputError, UsageError, require_range
 from prunecli.gates import Gates
 from prunecli.plan import Plan
 
+if TYPE_CHECKING:
+    from prunecli.report.model import Report
+    from prunecli.report.trained import Finetuning
+
 N = TypeVar("N", int, float)
+T = TypeVar("T", "Report", "Finetuning")
+
+_REPORTS = ("prunecli.report/1", "prunecli.finetune/1")
+MADE = {"run": "pruned", "finetune": "finetuned", "sparsify": "sparse", "compact": "compact"}
+"""What the output of a command is called after where no name is given."""
 
 
 @dataclass(frozen=True)
@@ -155,7 +164,8 @@ class Files:
 
     def check(self, force: bool, dry_run: bool, resume: bool = False) -> None:
         """Raise for a file that cannot be read, or that cannot be written although it is going to be. A run
-        that is gone on with may have left a report (of a gate that was not met), and replaces it.
+        that is gone on with may have left a report (of a gate that was not met), and replaces it; so does a
+        new run, where the report has its usual name.
         """
         for report in self.reports:
             require_ending(report, names.REPORT_ENDINGS)
@@ -173,8 +183,26 @@ class Files:
         for path in self.reports if self.as_directory else (self.output, *self.reports):
             if self.checkpoint is not None and path.exists() and path.samefile(self.checkpoint):
                 raise UsageError(f"{path} is the checkpoint itself", "choose another name with -o")
-            told = resume and path in self.reports
+            told = path in self.reports and (resume or self._tells_of_nothing(path))
             require_writable(path, force or told or is_stdout(path))
+
+    def _tells_of_nothing(self, path: Path) -> bool:
+        """Whether ``path`` is the report, under its usual name, of a run that wrote no output."""
+        if path != _report_of(self.output, self.as_directory):
+            return False
+        try:
+            found = json.loads(path.read_text(encoding="utf-8"))
+        except (ValueError, RecursionError, OSError):
+            return False
+        kept = isinstance(found, dict) and found.get("schema") in _REPORTS and "output" in found
+        return kept and found["output"] is None
+
+    def beside(self, report: T) -> T:
+        """``report`` of a run that wrote no output, and where there is one, that it is another's."""
+        if not self.output.exists():
+            return report
+        note = f"{self.output.name} is that of an earlier run: a gate does not hold, so it was not replaced"
+        return replace(report, notes=(*report.notes, note))
 
 
 @dataclass(frozen=True)
@@ -222,9 +250,12 @@ class Request:
             chosen = self.choices
             names.require_data_for([chosen.criterion], self.repair.data)
             names.require_loss_for([chosen.criterion], chosen.loss, chosen.temperature)
-        self.files.check(self.printing.force, self.printing.dry_run or not writes, self.course.resume)
-        if writes and not self.printing.dry_run:
-            self.course.check_files(self.files.output, self.printing.force)
+        force, writes = self.printing.force, writes and not self.printing.dry_run
+        if writes:
+            self.course.check_states(self.files.output, force)
+        self.files.check(force, not writes, self.course.resume)
+        if writes:
+            self.course.check_metrics(self.files.output, force)
 
     def _check_gates(self) -> None:
         course = self.course

@@ -170,7 +170,7 @@ def sparsify(
         more = _regularized(name, numbers, ctx.params) | {
             "scheme": scheme, "protect": protect, "only": tuple(only or ()), "ignore": tuple(ignore or ()),
         }  # fmt: skip
-        files = settings.files(ckpt, out, report, arch, "sparse")
+        files = settings.files(ckpt, out, report, arch, settings.MADE["sparsify"])
         request = training.asked(ctx.params, files, against, more)
         request.check(launched().leads)
         if launched().leads:

@@ -192,8 +192,10 @@ class Request:
         if self.against is not None:
             options.require_readable(self.against)
         if writes:
-            self.files.check(self.printing.force, dry_run=False, resume=self.running["resume"])
-            self.kept.check(self.running["resume"], self.printing.force)
+            resume, force = self.running["resume"], self.printing.force
+            self.kept.check(resume, force)
+            self.files.check(force, dry_run=False, resume=resume)
+            self.kept.check_metrics(resume, force)
 
     def _check_loss(self) -> None:
         loss = self.settings["loss"]
@@ -305,7 +307,7 @@ def _trained(
         try:
             done = result.save(files.output, force=request.printing.force)
         except GateError as error:
-            done, failed = result.report, error
+            done, failed = files.beside(result.report), error
     return result, replace(done, command=jobs.command_line()), failed
 
 

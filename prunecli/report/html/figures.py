@@ -117,9 +117,8 @@ def gates(found: Sequence[Gate]) -> Section | None:
     rows = []
     for index, gate in sorted(enumerate(found), key=lambda pair: pair[1].passed):
         at = pointer("gates", index)
-        limit, here = (_gate_figure(value, gate.unit, f"{at}/{key}") for key, value in (
-            ("limit", gate.limit), ("found", gate.found),
-        ))  # fmt: skip
+        limit = _gate_figure(gate.limit, gate.unit, gate.found, f"{at}/limit")
+        here = _gate_figure(gate.found, gate.unit, gate.limit, f"{at}/found")
         bound = "at least" if gate.name.startswith("min-") else "at most"
         said = "not judged" if gate.found is None else ""
         judged = f'<span class="fail">{said}</span>' if said else mark(gate.passed)
@@ -127,8 +126,8 @@ def gates(found: Sequence[Gate]) -> Section | None:
     return Section("gates", "Gates", (small_table("gates", ("gate", "limit", "found", "verdict"), rows),))
 
 
-def _gate_figure(value: float | None, unit: str, at: str) -> str:
-    return number(value, lambda known: amount(known, unit), at)
+def _gate_figure(value: float | None, unit: str, beside: float | None, at: str) -> str:
+    return number(value, lambda known: amount(known, unit, beside), at)
 
 
 def proofs(found: Sequence[Proof]) -> Section | None:
