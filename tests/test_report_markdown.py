@@ -192,6 +192,13 @@ def test_every_figure_of_a_training_is_that_of_the_json() -> None:
     for row in data["epochs"]:
         cells = epochs[str(row["epoch"])]
         assert [number(cells[0]), number(cells[1])] == [row["lr"], pytest.approx(row["loss"], rel=1e-3)]
+    assert "timed layer" not in text
+    measured = full_inspection().latency
+    assert measured is not None
+    timed = named(markdown.finetuning(replace(TRAINED, latency=measured)), "timed layer")
+    assert {name: milliseconds(cells[0]) for name, cells in timed.items()} == {
+        row.name: pytest.approx(row.before.median, rel=5e-3) for row in measured.layers
+    }
     sparse = replace(TRAINED, sparsity=STAGE.sparsity)
     assert "12 units for --speedup 2" in markdown.finetuning(sparse)
 

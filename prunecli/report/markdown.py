@@ -97,7 +97,8 @@ def finetuning(found: Finetuning) -> str:
         *_notes((*found.network.notes, *found.notes)),
         _again(found.command, found.version, found.checkpoint, found.output),
     ]
-    return _joined(parts, [Folded("epochs", _EPOCHS, [_epoch(row) for row in found.epochs])])
+    epochs = Folded("epochs", _EPOCHS, [_epoch(row) for row in found.epochs])
+    return _joined(parts, [epochs, *_timed(found.latency)])
 
 
 def difference(found: Difference) -> str:
