@@ -53,6 +53,7 @@ _prune() {
         --arch-arg) :; return ;;
         --input) :; return ;;
         --seed) :; return ;;
+        --report) _prune_files; return ;;
         --device) _prune_words auto cpu cuda mps; return ;;
         --threads) :; return ;;
         --config) _prune_files; return ;;
@@ -66,7 +67,6 @@ _prune() {
         --memory) :; return ;;
         --only) _prune_ask layers; return ;;
         --ignore) _prune_ask layers; return ;;
-        --report) _prune_files; return ;;
         --init) _prune_words random; return ;;
         --speedup) :; return ;;
         --flops) :; return ;;
@@ -122,7 +122,7 @@ _prune() {
     esac
     case $command in
         '') words='inspect explain score run compact finetune sparsify verify eval diff ls demo --version --show-completion -h --help' ;;
-        inspect) words='--groups --sparsity --data --samples --transform --arch --arch-arg --input --unsafe-load --seed --json --latency --device --threads --config --job -h --help' ;;
+        inspect) words='--groups --sparsity --data --samples --transform --arch --arch-arg --input --unsafe-load --seed --report --force --json --latency --device --threads --config --job -h --help' ;;
         explain) words='--arch --arch-arg --input --unsafe-load --json -q --quiet -h --help' ;;
         score) words='--criterion --reduce --normalize --loss --temperature --against --correlate --data --samples --transform --memory --only --ignore --arch --arch-arg --input --unsafe-load --report --force --json -q --quiet --device --seed --threads --config --job -h --help' ;;
         run) words='--init --speedup --flops --params --ratio --criterion --scheme --protect --max-ratio --round-to --steps --reduce --normalize --loss --temperature --repair --data --samples --transform --memory --repair-seconds --preset --sparsify --sparsify-epochs --sparsify-arg --rounds --prune-when --finetune-epochs --finetune-arg --eval-data --heads --only --ignore --ratio-for --round-to-for --arch --arch-arg --input --unsafe-load -o --output --report --force --json -q --quiet --dry-run --plan --tolerance --max-params --max-macs --max-bytes --max-latency --min-accuracy --max-drop --min-agreement --resume --save-minutes --latency --device --seed --threads --config --job -h --help' ;;
@@ -130,7 +130,7 @@ _prune() {
         finetune) words='--data --eval-data --samples --transform --augment --epochs --batch-size --optimizer --lr --momentum --weight-decay --schedule --milestones --warmup --clip --ema --patience --recalibrate --loss --label-smoothing --against --distill --distill-temperature --arch --arch-arg --input --unsafe-load -o --output --report --force --json -q --quiet --max-params --max-macs --max-bytes --max-latency --min-accuracy --max-drop --min-agreement --resume --save-minutes --amp --channels-last --latency --device --seed --threads --config --job -h --help' ;;
         sparsify) words='--sparsify --sparsify-arg --speedup --flops --params --ratio --scheme --protect --only --ignore --data --eval-data --samples --transform --augment --epochs --batch-size --optimizer --lr --momentum --weight-decay --schedule --milestones --warmup --clip --ema --patience --recalibrate --loss --label-smoothing --against --distill --distill-temperature --arch --arch-arg --input --unsafe-load -o --output --report --force --json -q --quiet --max-params --max-macs --max-bytes --max-latency --min-accuracy --max-drop --min-agreement --resume --save-minutes --amp --channels-last --latency --device --seed --threads --config --job -h --help' ;;
         verify) words='--against --arch --unsafe-load --json -q --quiet -h --help' ;;
-        eval) words='--data --samples --batch-size --transform --against --arch --arch-arg --input --max-params --max-macs --max-bytes --max-latency --min-accuracy --max-drop --min-agreement --device --seed --json -q --quiet --config --job -h --help' ;;
+        eval) words='--data --samples --batch-size --transform --against --arch --arch-arg --input --max-params --max-macs --max-bytes --max-latency --min-accuracy --max-drop --min-agreement --device --seed --report --force --json -q --quiet --config --job -h --help' ;;
         diff) words='--data --samples --batch-size --transform --arch --arch-arg --input --unsafe-load --report --force --json -q --quiet --max-params --max-macs --max-bytes --max-latency --min-accuracy --max-drop --min-agreement --device --seed --config --job -h --help' ;;
         ls) words='--json -h --help' ;;
         demo) words='-o --output --speedup --force --json -q --quiet -h --help' ;;

@@ -88,13 +88,16 @@ def _late(rows: Mapping[str, LayerRow], layers: Sequence[LayerLatency]) -> list[
 
 
 def _rounding(worst: Sequence[_Late], round_to: int) -> str | None:
-    """The smallest multiple that some cut width is not one of, though it is wide enough."""
+    """The smallest multiple that some cut width is not one of, though it is wide enough: with less than two
+    of them before the cut, rounding would leave nothing to cut. What is slow because it is tiny stays so.
+    """
+    large = [layer for layer in worst if layer.after >= _SMALL]
     for multiple in MULTIPLES:
         uneven = {
             after: None
-            for layer in worst
+            for layer in large
             for before, after in _cut_widths(layer.row)
-            if before >= multiple and after % multiple
+            if before >= 2 * multiple and after % multiple
         }
         if uneven and multiple > round_to:
             shown = ", ".join(map(str, list(uneven)[:MOST]))

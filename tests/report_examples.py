@@ -288,6 +288,25 @@ def full_report() -> Report:
     )  # fmt: skip
 
 
+def full_inspection() -> Inspection:
+    layers = tuple(replace(row, after=None) for row in LATENCY.layers)
+    alone = replace(LATENCY, after=None, speedup=None, macs_ratio=None, slow=(), advice=None, layers=layers)
+    dense = tuple(
+        replace(row, shape_after=row.shape_before, params_after=row.params_before, macs_after=row.macs_before)
+        for row in LAYERS
+    )
+    return replace(
+        inspection(), layers=dense, latency=alone, sparsity=SPARSITY, unsupported={"aten::cumsum": 2},
+        timings={"trace": 0.21, "zeros": 2.5}, command=("prune", "inspect", "resnet50.pth"),
+    )  # fmt: skip
+
+
+def full_evaluation() -> Evaluation:
+    return replace(
+        evaluation(), totals=report().after, gates=GATES, command=("prune", "eval", "small.safetensors")
+    )
+
+
 def large_report(layers: int, groups: int) -> Report:
     """As long as a very deep network makes it, with figures as long as measurements are."""
     names = [f"layer{1 + index // 250}.{index % 250}.conv{1 + index % 3}" for index in range(layers)]

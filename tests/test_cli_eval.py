@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 from cli_runner import Ran, run_here
 from pictures import class_folders, write
-from report_examples import evaluation
+from report_examples import evaluation, full_evaluation
 
 import prunecli
 from prunecli.report.figures import Quality
@@ -46,7 +46,9 @@ def test_a_table_one_document_or_one_figure(
     ]
     assert run_here(capsys, "eval", path, "--data", "digits", "-q") == Ran(0, "0.755\n", "")
     ran = run_here(capsys, "eval", path, "--data", "digits", "--json")
-    assert json.loads(ran.out) == evaluation().to_json()
+    told = json.loads(ran.out)
+    assert told.pop("command")[0] == "prune"
+    assert told | {"command": []} == evaluation().to_json()
     assert [call["data"] for call in calls] == ["digits"] * 3
 
 
@@ -83,6 +85,29 @@ def test_options_are_handed_on(
     ]  # fmt: skip
 
 
+def test_reports_are_written_also_where_a_gate_fails(
+    path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(path.parent)
+    calls = answer(monkeypatch, full_evaluation())
+    kinds = (".json", ".md", ".csv", ".html")
+    typed = [part for kind in kinds for part in ("--report", f"r{kind}")]
+    ran = run_here(capsys, "eval", path, "--data", "digits", *typed, "--max-params", "5")
+    assert (ran.code, len(calls)) == (4, 1)
+    assert "FAILED" in ran.out
+    assert json.loads(Path("r.json").read_text()) | {"command": []} == (
+        full_evaluation().to_json() | {"command": []}
+    )
+    text = Path("r.md").read_text()
+    limit = "| --max-params | at most 10,000,000 parameters | 12,700,100 parameters | FAILED |"
+    assert text.index(limit) < text.index("75.50%")
+    assert Path("r.csv").read_text().splitlines()[2].startswith("this,200,0.755,")
+    assert "--max-params" in Path("r.html").read_text()
+    ran = run_here(capsys, "eval", path, "--data", "digits", "--report", "r.md")
+    assert (ran.code, len(calls)) == (2, 1)
+    assert run_here(capsys, "eval", path, "--data", "digits", "--report", "r.md", "--force").code == 4
+
+
 @pytest.mark.parametrize(
     ("arguments", "message", "hint"),
     [
@@ -102,6 +127,9 @@ def test_options_are_handed_on(
         ),
         ("m.pth --data digits --device gpu", "unknown device 'gpu'", "did you mean cpu?"),
         ("m.pth --data digits -q --json", "--json and -q", "give one of them"),
+        ("m.pth --data digits --report r.txt", "no report of that kind", "known endings: .json"),
+        ("m.pth --data digits --report there.md", "there.md exists", "--force replaces it, --report"),
+        ("m.pth --data digits --against there.md --force --report there.md", "there.md is, or", "choose"),
         ("x.pth --data digits", "no such file: x.pth", "check the path"),
         ("m.pth --data digits --against x.pth", "no such file: x.pth", "check the path"),
         ("m.pth --data digits --dta", "no such option: --dta", "did you mean --data?"),
@@ -116,6 +144,7 @@ def test_wrong_usage_is_found_before_anything_is_read(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     monkeypatch.chdir(path.parent)
+    Path("there.md").write_bytes(b"x")
     calls = answer(monkeypatch, evaluation())
     ran = run_here(capsys, "eval", *arguments.split())
     assert (ran.code, ran.out, calls) == (2, "", [])

@@ -6,7 +6,7 @@ from dataclasses import replace
 from pathlib import Path
 
 import pytest
-from report_examples import SCORED, UNSCORED, finetuning, report, scoring
+from report_examples import SCORED, UNSCORED, evaluation, finetuning, inspection, report, scoring
 
 from prunecli.errors import OutputError
 from prunecli.plan import Plan
@@ -24,11 +24,12 @@ def test_the_report_is_written_whole_with_ordinary_permissions(tmp_path: Path) -
 
 def test_the_ending_says_what_a_report_is(tmp_path: Path) -> None:
     begins = {".json": "{", ".md": "## resnet50.pth", ".html": "<!doctype html>", ".csv": None}
-    for found in (report(), finetuning()):
+    titles = {"Report": "name,type", "Finetuning": "epoch,loss", "Inspection": "name,type"}
+    for found in (report(), finetuning(), inspection(), evaluation()):
         for ending, first in begins.items():
             path = tmp_path / f"r{ending}"
             write_report(found, path)
-            header = first or ("name,type" if found == report() else "epoch,loss")
+            header = first or titles.get(type(found).__name__, "network,samples")
             assert path.read_text().startswith(header)
 
 

@@ -16,6 +16,8 @@ from report_examples import (
     REPAIR,
     WHOLE,
     finetuning,
+    full_evaluation,
+    full_inspection,
     full_report,
     large_report,
     report,
@@ -123,6 +125,52 @@ def test_every_figure_that_was_measured_is_that_of_the_json() -> None:
     assert text.index("| gate |") < text.index("| MACs |")
 
 
+def test_every_figure_of_an_inspection_is_that_of_the_json() -> None:
+    found = full_inspection()
+    text, data = markdown.inspection(found), found.to_json()
+    sizes = {name: number(cells[0]) for name, cells in named(text, "size").items()}
+    totals = data["totals"]
+    assert list(sizes.values()) == [totals[key] for key in ("macs", "params", "bytes")]
+    layers = named(text, "layer")
+    assert len(layers) == len(data["layers"])
+    for row in data["layers"]:
+        cells = layers[row["name"]]
+        assert [number(cell) for cell in cells[2:4]] == [row["params_before"], row["macs_before"]]
+        assert cells[:2] == [row["type"], "x".join(map(str, row["shape_before"])) or "-"]
+        assert number(cells[4]) == pytest.approx(row["sparsity"], abs=5e-4)
+    groups = named(text, "group")
+    assert groups == {
+        "conv1": ["channels", "64", "yes, and changes values: mean over the axis"],
+        "fc": ["channels", "10", "no: it reaches the output of the network"],
+    }
+    assert named(text, "reason") == {"it reaches the output of the network": ["1"]}
+    assert named(text, "pinned because") == {"output of the network": ["1"]}
+    timed = named(text, "timed layer")
+    assert {name: milliseconds(cells[0]) for name, cells in timed.items()} == {
+        row["name"]: pytest.approx(row["before"]["median"], rel=5e-3) for row in data["latency"]["layers"]
+    }
+    assert [number(cell) for cell in named(text, "layer with zeros")["conv1"][:2]] == [5880, 1470]
+    assert "2, of which 1 can be pruned" in text
+    assert "prune inspect resnet50.pth" in text
+
+
+def test_every_figure_of_an_evaluation_is_that_of_the_json_and_gates_come_first() -> None:
+    found = full_evaluation()
+    text, data = markdown.evaluation(found), found.to_json()
+    quality = named(text, "quality")["top-1"]
+    assert [number(cell) for cell in quality] == [
+        pytest.approx(data[name]["top1"], abs=5e-5) for name in ("dense", "quality")
+    ]
+    gates = named(text, "gate")
+    assert {name: cells[2] for name, cells in gates.items()} == {
+        "--max-macs": "passed", "--max-params": "FAILED", "--min-accuracy": "not judged",
+    }  # fmt: skip
+    assert text.index("| gate |") < text.index("| quality |") < text.index("imagefolder:photos")
+    assert f"{data['totals']['params']:,}" in text
+    alone = markdown.evaluation(replace(found, dense=None, against=None, gates=()))
+    assert named(alone, "quality")["top-1"] == ["75.50%"]
+
+
 def milliseconds(cell: str) -> float:
     assert cell.endswith(" ms")
     return float(cell.removesuffix(" ms"))
@@ -144,6 +192,13 @@ def test_every_figure_of_a_training_is_that_of_the_json() -> None:
     for row in data["epochs"]:
         cells = epochs[str(row["epoch"])]
         assert [number(cells[0]), number(cells[1])] == [row["lr"], pytest.approx(row["loss"], rel=1e-3)]
+    assert "timed layer" not in text
+    measured = full_inspection().latency
+    assert measured is not None
+    timed = named(markdown.finetuning(replace(TRAINED, latency=measured)), "timed layer")
+    assert {name: milliseconds(cells[0]) for name, cells in timed.items()} == {
+        row.name: pytest.approx(row.before.median, rel=5e-3) for row in measured.layers
+    }
     sparse = replace(TRAINED, sparsity=STAGE.sparsity)
     assert "12 units for --speedup 2" in markdown.finetuning(sparse)
 

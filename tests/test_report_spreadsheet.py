@@ -4,7 +4,7 @@ import csv
 import io
 from dataclasses import replace
 
-from report_examples import LAYERS, finetuning, full_report, report
+from report_examples import LAYERS, evaluation, finetuning, full_inspection, full_report, report
 
 from prunecli.report import spreadsheet
 
@@ -41,6 +41,31 @@ def test_what_was_measured_of_a_layer_stands_behind_it() -> None:
             value = sparse.get(name, {}).get(key)
             assert row[f"result.{key}"] == ("" if value is None else repr(value))
     assert {row["result.params"] for row in rows(spreadsheet.layers(report()))} == {""}
+
+
+def test_the_layers_of_an_inspection_are_those_of_the_json() -> None:
+    found = full_inspection()
+    data = found.to_json()
+    timed = {row["name"]: row["before"]["median"] for row in data["latency"]["layers"]}
+    zeros = {row["name"]: row["zeros"] for row in data["sparsity"]}
+    written = rows(spreadsheet.layers(found))
+    assert len(written) == len(data["layers"])
+    for row, layer in zip(written, data["layers"], strict=True):
+        assert (row["name"], int(row["params_before"])) == (layer["name"], layer["params_before"])
+        assert row["latency.before"] == repr(timed.get(row["name"], "")).strip("'")
+        assert row["latency.after"] == ""
+        assert row["result.zeros"] == str(zeros.get(row["name"], ""))
+
+
+def test_every_network_of_an_evaluation_is_a_row() -> None:
+    found = evaluation()
+    data = found.to_json()
+    dense, this = rows(spreadsheet.networks(found))
+    assert (dense["network"], this["network"]) == ("dense", "this")
+    for row, quality in ((dense, data["dense"]), (this, data["quality"])):
+        for name, value in quality.items():
+            assert row[name] == ("" if value is None else repr(value))
+    assert [row["network"] for row in rows(spreadsheet.networks(replace(found, dense=None)))] == ["this"]
 
 
 def test_every_figure_of_an_epoch_is_that_of_the_json() -> None:

@@ -63,7 +63,13 @@ def test_a_layer_that_no_row_knows_or_that_was_not_cut_is_not_blamed() -> None:
         ((64, 64, 3, 3), (37, 64, 3, 3), 8, 16),
         ((64, 64, 3, 3), (37, 64, 3, 3), 32, None),
         ((12, 64), (8, 64), 1, None),
-        ((12, 64), (7, 64), 1, 8),
+        ((12, 64), (7, 64), 1, None),
+        ((8, 64, 3, 3), (5, 64, 3, 3), 1, None),
+        ((15, 64), (9, 64), 1, None),
+        ((16, 64), (9, 64), 1, 8),
+        ((16, 64), (8, 64), 1, None),
+        ((64, 8), (37, 5), 16, 32),
+        ((48, 8), (37, 5), 16, None),
         ((10, 64), (10, 64), 1, None),
     ],
 )
@@ -96,6 +102,15 @@ def test_layers_that_move_more_than_they_compute_are_said_to(shape: tuple[int, .
     rows += [row("c", *WIDE, (4, 1))]
     advice = found(rows, [took("a", 4.0, 4.0), took("b", 4.0, 4.0), took("c", 4.0, 4.0)]).advice
     assert bound not in advice
+
+
+def test_no_rounding_for_layers_that_are_tiny() -> None:
+    """With both, the widths of the one that is not tiny are named, and no others."""
+    rows = [row("a", (64, 64), (37, 64), (4, 1)), row("b", (64, 64), (29, 64), (4, 1))]
+    tiny = found(rows, [took("a", 0.04, 0.04), took("b", 0.049, 0.049)]).advice
+    assert tiny == "2 layers there take under 0.05 ms, hardly more than a call costs"
+    mixed = found(rows, [took("a", 0.04, 0.04), took("b", 0.05, 0.05)]).advice
+    assert mixed.startswith("--round-to 8 makes widths there multiples of 8 (now 29); 1 layer")
 
 
 def test_layers_as_short_as_a_call_are_said_to_be() -> None:

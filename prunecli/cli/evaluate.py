@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
@@ -18,6 +19,7 @@ from prunecli.cli.gates import (
     MinAgreement,
     gates,
 )
+from prunecli.cli.jobs import command_line
 from prunecli.cli.options import (
     OUTPUT,
     Arch,
@@ -26,15 +28,19 @@ from prunecli.cli.options import (
     Checkpoint,
     Data,
     Device,
+    Force,
     Input,
     Json,
+    NetworkReports,
     SampleCount,
     Seed,
     Transform,
     network,
+    require_besides,
     require_data,
     require_one_format,
     require_readable,
+    write_besides,
 )
 from prunecli.errors import UsageError
 from prunecli.gates import require_passed
@@ -67,6 +73,8 @@ def evaluate(
     min_agreement: MinAgreement = None,
     device: Device = "auto",
     seed: Seed = 0,
+    report: NetworkReports = None,
+    force: Force = False,
     json: Json = False,
     quiet: Annotated[
         bool,
@@ -90,8 +98,10 @@ def evaluate(
     of, limits = network(arch, arch_arg, input), gates(ctx.params)
     limits.require_data(data)
     limits.require_dense(against is not None, "--against DENSE")
-    for path in (ckpt, *([] if against is None else [against])):
+    inputs = [ckpt, *([] if against is None else [against])]
+    for path in inputs:
         require_readable(path)
+    require_besides(report or (), inputs, force)
     import prunecli
 
     with output.progress(quiet) as progress:
@@ -100,6 +110,8 @@ def evaluate(
             arch=of.arch, arch_args=of.arguments, inputs=of.inputs, seed=seed, device=device,
             progress=progress, **limits.for_api,
         )  # fmt: skip
+    found = replace(found, command=command_line())
+    write_besides(found, report or ())
     _show(found, json, quiet)
     require_passed(found.gates, instead="another checkpoint")
 

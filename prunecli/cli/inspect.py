@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from typing import Annotated
 
 import typer
 
 from prunecli.cli import names, output
+from prunecli.cli.jobs import command_line
 from prunecli.cli.options import (
     Arch,
     ArchArg,
@@ -14,17 +16,21 @@ from prunecli.cli.options import (
     Checkpoint,
     Data,
     Device,
+    Force,
     Input,
     Json,
     Latency,
+    LayerReports,
     Seed,
     Threads,
     Transform,
     UnsafeLoad,
     network,
+    require_besides,
     require_data,
     require_from,
     require_readable,
+    write_besides,
 )
 from prunecli.errors import UsageError
 
@@ -49,12 +55,17 @@ def inspect(
     input: Input = None,
     unsafe_load: UnsafeLoad = False,
     seed: Seed = 0,
+    report: LayerReports = None,
+    force: Force = False,
     json: Json = False,
     latency: Latency = False,
     device: Device = "auto",
     threads: Threads = None,
 ) -> None:
-    """Show the layers, the coupled groups or the zeros of a checkpoint."""
+    """Show the layers, the coupled groups or the zeros of a checkpoint.
+
+    A --report has all of them.
+    """
     if groups and sparsity:
         raise UsageError("--groups and --sparsity each decide what is shown", "give one of them")
     require_data(data, samples, transform, 1)
@@ -66,6 +77,7 @@ def inspect(
     names.require_known("device", device, names.DEVICES)
     require_from("--threads", threads, 1)
     require_readable(ckpt)
+    require_besides(report or (), [ckpt], force)
     import prunecli
 
     with output.progress(quiet=False) as progress:
@@ -74,6 +86,8 @@ def inspect(
             latency=latency, device=device, threads=threads, progress=progress,
             data=data, samples=samples, transform=transform, seed=seed,
         )  # fmt: skip
+    found = replace(found, command=command_line())
+    write_besides(found, report or ())
     output.notes((*found.network.notes, *found.notes))
     if json:
         output.document(found.to_json())

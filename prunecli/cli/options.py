@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 import os
 import re
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, TypeAlias
@@ -18,6 +18,7 @@ from prunecli.errors import InputError, OutputError, UsageError, require_range
 
 if TYPE_CHECKING:
     from prunecli.checkpoint.specs import Scalar
+    from prunecli.report.files import Reported
 
 NETWORK = "Network"
 DATA = "Data"
@@ -200,6 +201,24 @@ Reports: TypeAlias = Annotated[
         help="Where the report goes: .json, .md, .csv or .html. Repeatable. Default: OUT with .json.",
     ),
 ]
+LayerReports: TypeAlias = Annotated[
+    list[Path] | None,
+    typer.Option(
+        "--report",
+        metavar="FILE",
+        rich_help_panel=OUTPUT,
+        help="Where it goes besides: .json, .md, .html or .csv (a row per layer). Repeatable.",
+    ),
+]
+NetworkReports: TypeAlias = Annotated[
+    list[Path] | None,
+    typer.Option(
+        "--report",
+        metavar="FILE",
+        rich_help_panel=OUTPUT,
+        help="Where it goes besides: .json, .md, .html or .csv (a row per network). Repeatable.",
+    ),
+]
 Json: TypeAlias = Annotated[
     bool, typer.Option("--json", rich_help_panel=OUTPUT, help="Print one JSON document instead of tables.")
 ]
@@ -262,16 +281,36 @@ def require_from(option: str, number: int | None, least: int) -> None:
     require_range(number is None or number >= least, option, number, f"a whole number from {least}")
 
 
-def require_writable(path: Path, force: bool) -> None:
-    """Raise unless ``path`` can be created, before any work is done for it."""
+def require_besides(reports: Sequence[Path], inputs: Sequence[Path], force: bool) -> None:
+    """Raise for reports of a kind that there is not, in place of an input, or that cannot be written."""
+    for path in reports:
+        require_ending(path, names.REPORT_ENDINGS)
+        for given in inputs:
+            read = path.exists() and (path if given.is_file() else path.parent).samefile(given)
+            if read:
+                raise UsageError(f"{path} is, or belongs to, what is read", "choose another --report")
+        require_writable(path, force or is_stdout(path), "--report")
+
+
+def write_besides(found: Reported, reports: Iterable[Path]) -> None:
+    """Each report that is not what stdout is sent to already."""
+    from prunecli.report.files import write_report
+
+    for path in reports:
+        if not is_stdout(path):
+            write_report(found, path)
+
+
+def require_writable(path: Path, force: bool, option: str = "-o") -> None:
+    """Raise unless ``path`` can be created, before any work is done for it; ``option`` names another."""
     if path.is_dir():
         raise OutputError(f"{path} is a directory", "give the name of a file")
     if path.exists() and not force:
-        raise UsageError(f"{path} exists", "--force replaces it, -o writes elsewhere")
+        raise UsageError(f"{path} exists", f"--force replaces it, {option} writes elsewhere")
     if not path.parent.is_dir():
         raise OutputError(f"no such directory: {path.parent}", f"mkdir -p {path.parent}")
     if not os.access(path.parent, os.W_OK):
-        raise OutputError(f"{path.parent} may not be written to", "choose another place with -o")
+        raise OutputError(f"{path.parent} may not be written to", f"choose another place with {option}")
 
 
 def require_data(data: str | None, samples: int | None, transform: str | None, batch_size: int) -> None:

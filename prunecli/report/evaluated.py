@@ -22,7 +22,7 @@ def evaluation(found: Evaluation) -> tuple[RenderableType, ...]:
     if found.against:
         facts.append(("against", found.against.name))
     facts.append(("time", seconds(sum(found.timings.values()))))
-    columns = {"": found.quality} if found.dense is None else {"dense": found.dense, "this": found.quality}
+    columns = {"": found.quality} if found.dense is None else found.columns
     top = (heading(source, found.network), Text(), pairs(facts), Text(), quality(columns))
     return *top, *verdicts(found.gates)
 

@@ -7,34 +7,40 @@ import io
 import json
 import os
 import tempfile
+from collections.abc import Callable, Mapping
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeAlias
 
 from prunecli.errors import OutputError
 from prunecli.plan import Plan
 from prunecli.report import html, markdown, spreadsheet
 from prunecli.report.differences import Difference
-from prunecli.report.model import Report
+from prunecli.report.measured import Evaluation
+from prunecli.report.model import Inspection, Report
 from prunecli.report.scored import Scoring
 from prunecli.report.trained import Finetuning
 
+Reported: TypeAlias = Report | Finetuning | Inspection | Evaluation
+_Renderers: TypeAlias = Mapping[str, Callable[[Any], str]]
+_RENDERERS: Mapping[type[Reported], _Renderers] = {
+    Report: {".md": markdown.result, ".csv": spreadsheet.layers, ".html": html.result},
+    Finetuning: {".md": markdown.finetuning, ".csv": spreadsheet.epochs, ".html": html.finetuning},
+    Inspection: {".md": markdown.inspection, ".csv": spreadsheet.layers, ".html": html.inspection},
+    Evaluation: {".md": markdown.evaluation, ".csv": spreadsheet.networks, ".html": html.evaluation},
+}
 
-def write_report(report: Report | Finetuning, path: Path) -> None:
+
+def write_report(report: Reported, path: Path) -> None:
     """Write ``report`` as the ending of ``path`` says, ``.md``, ``.csv``, ``.html`` or JSON, whole or not at
     all. Raises ``OutputError``.
     """
     _write(rendered(report, path.suffix), path)
 
 
-def rendered(report: Report | Finetuning, ending: str) -> str:
+def rendered(report: Reported, ending: str) -> str:
     """``report`` as Markdown (``.md``), CSV (``.csv``), a page (``.html``) or JSON."""
-    if ending == ".md":
-        return markdown.finetuning(report) if isinstance(report, Finetuning) else markdown.result(report)
-    if ending == ".csv":
-        return spreadsheet.epochs(report) if isinstance(report, Finetuning) else spreadsheet.layers(report)
-    if ending == ".html":
-        return html.finetuning(report) if isinstance(report, Finetuning) else html.result(report)
-    return _json(report.to_json())
+    render = _RENDERERS[type(report)].get(ending)
+    return _json(report.to_json()) if render is None else render(report)
 
 
 def write_difference(found: Difference, path: Path) -> None:

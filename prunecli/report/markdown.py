@@ -19,7 +19,8 @@ from prunecli.report.figures import Quality
 from prunecli.report.finetuned import settings, sparsity
 from prunecli.report.gated import Gate
 from prunecli.report.gated import rows as gate_rows
-from prunecli.report.model import LayerRow, Output, Proof, Report, Source
+from prunecli.report.measured import Evaluation
+from prunecli.report.model import GroupRow, Inspection, LayerRow, Output, Proof, Report, Source
 from prunecli.report.sparse import LayerSparsity
 from prunecli.report.terminal import target_line
 from prunecli.report.text import gist, milliseconds, one_line, plural, seconds, shape, times
@@ -96,7 +97,8 @@ def finetuning(found: Finetuning) -> str:
         *_notes((*found.network.notes, *found.notes)),
         _again(found.command, found.version, found.checkpoint, found.output),
     ]
-    return _joined(parts, [Folded("epochs", _EPOCHS, [_epoch(row) for row in found.epochs])])
+    epochs = Folded("epochs", _EPOCHS, [_epoch(row) for row in found.epochs])
+    return _joined(parts, [epochs, *_timed(found.latency)])
 
 
 def difference(found: Difference) -> str:
@@ -121,6 +123,56 @@ def difference(found: Difference) -> str:
     return _joined(parts, lists)
 
 
+def inspection(found: Inspection) -> str:
+    """A checkpoint: sizes first, then what can be removed of it, its layers and its zeros."""
+    source = found.checkpoint.name if found.checkpoint else "module"
+    free = sum(row.status == "prunable" for row in found.groups)
+    facts = [
+        ("groups", f"{len(found.groups):,}, of which {free:,} can be pruned"),
+        *remarks.latency(found.latency), *remarks.zeros(found.sparsity),
+        ("MACs counted by", found.counter), ("time", seconds(sum(found.timings.values()))),
+    ]  # fmt: skip
+    sizes = [(name, f"{getattr(found.totals, key):,}") for name, key in _SIZES]
+    parts = [
+        *_title(source, None, found.network.spec),
+        _table(("size", ""), sizes),
+        _table(("", ""), ((name, escaped(value)) for name, value in facts)),
+        *_notes((*found.network.notes, *found.notes)),
+        _again(found.command, found.version, found.checkpoint, None),
+    ]
+    pinned = Counter(row.reason for row in found.pinned)
+    return _joined(
+        parts,
+        [
+            *_reasons(found.groups),
+            Folded("reasons why dimensions are pinned", ("pinned because", "dimensions"), _counted(pinned)),
+            Folded("groups", ("group", "kind", "units", "can be pruned"), [*map(_group, found.groups)]),
+            Folded("layers", _PRESENT, [_present(row) for row in found.layers]),
+            *_timed(found.latency), *_idle(found.sparsity),
+        ],
+    )  # fmt: skip
+
+
+def evaluation(found: Evaluation) -> str:
+    """How good a checkpoint is: gates first, then quality."""
+    source = found.checkpoint.name if found.checkpoint else "module"
+    labels = "" if found.data.labelled else ", without labels"
+    facts = [("data", f"{found.data.origin}, {plural(found.data.samples, 'sample')}{labels}")]
+    facts += [("against", found.against.name)] if found.against else []
+    if found.totals is not None:
+        facts += [(name, f"{getattr(found.totals, key):,}") for name, key in _SIZES]
+    facts.append(("time", seconds(sum(found.timings.values()))))
+    parts = [
+        *_title(source, None, found.network.spec),
+        *_gated(found.gates),
+        *_quality(found.columns),
+        _table(("", ""), ((name, escaped(value)) for name, value in facts)),
+        *_notes((*found.network.notes, *found.notes)),
+        _again(found.command, found.version, found.checkpoint, None),
+    ]
+    return _joined(parts, [])
+
+
 def _escaped(row: Row) -> Row:
     return tuple(map(escaped, row))
 
@@ -138,8 +190,7 @@ def _title(source: str, output: Output | None, spec: str | None) -> list[str]:
 
 def _totals(report: Report) -> list[Row]:
     before, after = report.before, report.after
-    named = (("MACs", "macs"), ("parameters", "params"), ("bytes of weights", "bytes"))
-    pairs = [(name, getattr(before, key), getattr(after, key)) for name, key in named]
+    pairs = [(name, getattr(before, key), getattr(after, key)) for name, key in _SIZES]
     rows: list[Row] = [(name, f"{one:,}", f"{other:,}", times(one, other)) for name, one, other in pairs]
     return [*rows, *_median(report.latency)]
 
@@ -197,12 +248,23 @@ def _groups(report: Report) -> list[Folded]:
         for row in report.groups
         if row.status == "pruned"
     ]
-    reasons = (gist(row.reason or "no reason recorded") for row in report.groups if row.status == "whole")
-    whole = [(escaped(reason), f"{number:,}") for reason, number in Counter(reasons).most_common()]
-    return [
-        Folded("pruned groups", ("group", "dense", "kept", "removed"), cut),
-        Folded("reasons why groups were left whole", ("reason", "groups"), whole),
-    ]
+    return [Folded("pruned groups", ("group", "dense", "kept", "removed"), cut), *_reasons(report.groups)]
+
+
+def _reasons(groups: Sequence[GroupRow]) -> list[Folded]:
+    whole = Counter(gist(row.reason or _NO_REASON) for row in groups if row.status == "whole")
+    return [Folded("reasons why groups were left whole", ("reason", "groups"), _counted(whole))]
+
+
+def _counted(reasons: Counter[str]) -> list[Row]:
+    return [(escaped(reason), f"{number:,}") for reason, number in reasons.most_common()]
+
+
+def _group(row: GroupRow) -> Row:
+    said = "yes" if row.value_changing is None else f"yes, and changes values: {row.value_changing}"
+    if row.status == "whole":
+        said = f"no: {gist(row.reason or _NO_REASON)}"
+    return escaped(row.name), escaped(row.kind), f"{row.dense:,}", escaped(said)
 
 
 def _timed(found: Latency | None) -> list[Folded]:
@@ -210,6 +272,9 @@ def _timed(found: Latency | None) -> list[Folded]:
     if found is None:
         return []
     layers = sorted(found.layers, key=lambda layer: -layer.before.median)
+    if found.after is None:
+        alone = [(escaped(layer.name or "(root)"), milliseconds(layer.before.median)) for layer in layers]
+        return [Folded("timed layers", ("timed layer", "median"), alone)]
     rows = [
         (
             escaped(layer.name or "(root)"), milliseconds(layer.before.median),
@@ -246,6 +311,9 @@ def _again(command: Sequence[str], version: str, source: Source | None, output: 
     return _folded("how to do it again", said + table)
 
 
+_SIZES = (("MACs", "macs"), ("parameters", "params"), ("bytes of weights", "bytes"))
+_NO_REASON = "no reason recorded"
+_PRESENT = ("layer", "type", "shape", "parameters", "MACs", "zeros")
 _LAYERS = ("layer", "type", "shape before", "shape after", "parameters", "after", "MACs", "after", "zeros")
 _IDLE = (
     "layer with zeros", "parameters", "zeros", "near zeros", "channels", "dead", "duplicates", "inactive",
@@ -259,6 +327,13 @@ def _layer(row: LayerRow) -> Row:
         escaped(row.name or "(root)"), escaped(row.type), shape(row.shape_before), shape(row.shape_after),
         f"{row.params_before:,}", f"{row.params_after:,}", f"{row.macs_before:,}", f"{row.macs_after:,}",
         f"{row.sparsity:.1%}",
+    )  # fmt: skip
+
+
+def _present(row: LayerRow) -> Row:
+    return (
+        escaped(row.name or "(root)"), escaped(row.type), shape(row.shape_before), f"{row.params_before:,}",
+        f"{row.macs_before:,}", f"{row.sparsity:.1%}",
     )  # fmt: skip
 
 

@@ -15,7 +15,7 @@ from prunecli.report.model import Input, NetworkFacts, Source, Totals, document
 class Evaluation:
     """The quality of a checkpoint. ``against`` and ``dense`` are the dense network's file and its own
     figures, where one was given (``against`` is None for a module). ``totals`` is None where no gate asks for
-    sizes.
+    sizes, ``command`` empty in Python.
     """
 
     version: str
@@ -30,7 +30,13 @@ class Evaluation:
     notes: tuple[str, ...] = ()
     totals: Totals | None = None
     gates: tuple[Gate, ...] = ()
+    command: tuple[str, ...] = ()
     schema: Literal["prunecli.eval/1"] = "prunecli.eval/1"
+
+    @property
+    def columns(self) -> dict[str, Quality]:
+        """Of the dense network where there is one, beside those of this one."""
+        return {"this": self.quality} if self.dense is None else {"dense": self.dense, "this": self.quality}
 
     def to_json(self) -> dict[str, Any]:
         """Plain lists, dicts and scalars, ready for ``json.dumps``."""

@@ -202,7 +202,7 @@ class Report:
 @dataclass(frozen=True)
 class Inspection:
     """What is in a checkpoint, and what of it can be removed together. ``latency`` is None where it was not
-    measured.
+    measured, ``command`` empty in Python.
     """
 
     version: str
@@ -219,6 +219,7 @@ class Inspection:
     notes: tuple[str, ...] = ()
     latency: Latency | None = None
     sparsity: tuple[LayerSparsity, ...] = ()
+    command: tuple[str, ...] = ()
     schema: Literal["prunecli.inspect/1"] = "prunecli.inspect/1"
 
     def to_json(self) -> dict[str, Any]:

@@ -1,4 +1,6 @@
-"""The report as CSV: a row per layer of a run, a row per epoch of a training."""
+"""The report as CSV: a row per layer of a run or of a checkpoint, per epoch of a training, per network that
+was evaluated.
+"""
 
 from __future__ import annotations
 
@@ -9,14 +11,15 @@ from dataclasses import fields
 
 from prunecli.report.differences import Difference, LayerDifference
 from prunecli.report.figures import Quality
-from prunecli.report.model import LayerRow, Report
+from prunecli.report.measured import Evaluation
+from prunecli.report.model import Inspection, LayerRow, Report
 from prunecli.report.sparse import LayerSparsity
 from prunecli.report.text import one_line
 from prunecli.report.timed import LayerLatency
 from prunecli.report.trained import EpochRow, Finetuning
 
 
-def layers(report: Report) -> str:
+def layers(report: Report | Inspection) -> str:
     """The fields of ``LayerRow``, shapes as ``64x3x7x7``, and behind them what was measured of the layer:
     medians in ms as ``latency.before`` and ``latency.after``, and what of ``LayerSparsity`` there is as
     ``result.zeros`` and so on.
@@ -60,6 +63,13 @@ def epochs(found: Finetuning) -> str:
         for row in found.epochs
     )
     return _csv([*own, *(f"validation.{name}" for name in judged)], rows)
+
+
+def networks(found: Evaluation) -> str:
+    """The fields of ``Quality``: of the dense network where there is one, and of the one evaluated."""
+    names = [item.name for item in fields(Quality)]
+    rows = ([name, *(_cell(getattr(row, key)) for key in names)] for name, row in found.columns.items())
+    return _csv(["network", *names], rows)
 
 
 def _cell(value: object) -> object:

@@ -29,14 +29,30 @@ def small(value: float) -> str:
 
 def headline(before: Totals, after: Totals, latency: Latency | None, final: Iterable[str]) -> str:
     """The sizes, the time and the accuracy, large; ``final`` is what of the latter there is."""
-    sizes: tuple[tuple[str, str, Callable[[Any], str]], ...] = (
-        ("MACs", "macs", count), ("parameters", "params", count), ("bytes of weights", "bytes", size),
-    )  # fmt: skip
     parts = [
         _figure(name, getattr(before, key), getattr(after, key), shown, f"/before/{key}", f"/after/{key}")
-        for name, key, shown in sizes
+        for name, key, shown in _SIZES
     ]
     return f'<dl class="headline">{"".join((*parts, *timed(latency), *final))}</dl>'
+
+
+_SIZES: tuple[tuple[str, str, Callable[[Any], str]], ...] = (
+    ("MACs", "macs", count), ("parameters", "params", count), ("bytes of weights", "bytes", size),
+)  # fmt: skip
+
+
+def sizes(totals: Totals | None, latency: Latency | None, final: Iterable[str]) -> str:
+    """What there is of one network, large."""
+    parts = []
+    if totals is not None:
+        parts += [_large(name, getattr(totals, key), shown, f"/totals/{key}") for name, key, shown in _SIZES]
+    if latency is not None:
+        parts.append(_large("latency", latency.before.median, milliseconds, "/latency/before/median"))
+    return f'<dl class="headline">{"".join((*parts, *final))}</dl>'
+
+
+def _large(name: str, value: float, shown: Callable[[Any], str], at: str) -> str:
+    return f"<div><dt>{text(name)}</dt><dd><b>{number(value, shown, at)}</b></dd></div>"
 
 
 def timed(latency: Latency | None) -> list[str]:

@@ -32,9 +32,10 @@ def groups(rows: Sequence[GroupRow]) -> Section | None:
     """All of them on a map, the reasons of those left whole, and each in a row."""
     if not rows:
         return None
-    whole = Counter(_why(row) for row in rows if row.status == "whole")
+    whole, cut = Counter(_why(row) for row in rows if row.status == "whole"), _is_cut(rows)
     letters = {why: _letter(index) for index, (why, _) in enumerate(whole.most_common())}
-    said = 'One tile per group, in order; <span class="key after">filled</span> as far as its units are kept'
+    filled = "as far as its units are kept" if cut else "where it can be pruned"
+    said = f'One tile per group, in order; <span class="key after">filled</span> {filled}'
     said += "; a letter says why it is left whole" if whole else ""
     said += "; a line under it, that it changes values" if any(row.value_changing for row in rows) else ""
     picture = f"<figure>{tiles(_tiles(rows, letters))}<figcaption>{said}.</figcaption></figure>"
@@ -43,6 +44,11 @@ def groups(rows: Sequence[GroupRow]) -> Section | None:
         "Groups",
         (picture, _reasons(whole, letters), Table("group", "/groups", _columns(rows), rows)),
     )
+
+
+def _is_cut(rows: Sequence[GroupRow]) -> bool:
+    """Not so in an inspection, which says what could be."""
+    return not any(row.status == "prunable" for row in rows)
 
 
 def _tiles(rows: Sequence[GroupRow], letters: Mapping[str, str]) -> Iterator[tuple[str, int, str, str]]:
@@ -75,12 +81,15 @@ def _layers(names: Sequence[str]) -> str:
 
 def _columns(rows: Sequence[GroupRow]) -> list[Column]:
     why = [("reason", "reason"), ("value-changing", "value_changing")]
-    return [
-        Column("group", "name", kind="name"),
-        Column("kind", "kind", kind="words"),
+    units = [
         Column("dense", "dense", "{:,}".format, over="units"),
         Column("kept", "kept", "{:,}".format, over="units"),
         Column("removed", of=lambda row: 1 - row.kept / row.dense, shown=share, over="units", most=1.0),
+    ]
+    return [
+        Column("group", "name", kind="name"),
+        Column("kind", "kind", kind="words"),
+        *(units if _is_cut(rows) else [Column("units", "dense", "{:,}".format)]),
         Column("status", "status", kind="words"),
         *(Column(words, key, kind="words") for words, key in why if any(getattr(row, key) for row in rows)),
         Column("reaches", "layers", _layers, kind="words"),

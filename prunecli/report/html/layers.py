@@ -20,6 +20,35 @@ def layers(rows: Sequence[LayerRow], latency: Latency | None) -> Section | None:
     return Section("layers", "Layers", body)
 
 
+def present(rows: Sequence[LayerRow], latency: Latency | None) -> Section | None:
+    """What each layer is, where there is one network."""
+    if not rows:
+        return None
+    timed = {layer.name: layer for layer in latency.layers} if latency else {}
+    figures: list[tuple[str, str, list[float]]] = [
+        ("width", "units", [_width(row.shape_before) for row in rows]),
+        ("parameters", "", [row.params_before for row in rows]),
+        ("MACs", "", [row.macs_before for row in rows]),
+    ]
+    if timed:
+        figures.append(("latency", "ms", [_median(timed, row.name, after=False) for row in rows]))
+    drawn = [strip(name, _up_to(max(values), unit), values) for name, unit, values in figures]
+    picture = (
+        f'<figure class="profile">{"".join((*drawn, *_zeros(rows)))}<figcaption>{_bars(len(rows))}, from the '
+        "first to the last. The figures are in the table.</figcaption></figure>"
+    )
+    return Section("layers", "Layers", (picture, Table("layer", "/layers", _present_columns(rows), rows)))
+
+
+def _up_to(most: float, unit: str) -> str:
+    return f"up to {milliseconds(most)}" if unit == "ms" else f"up to {count(most)} {unit}".rstrip()
+
+
+def _zeros(rows: Sequence[LayerRow]) -> list[str]:
+    zeros = [row.sparsity for row in rows]
+    return [strip("zeros", f"dense, up to {share(max(zeros))}", zeros)] if any(zeros) else []
+
+
 def _profile(rows: Sequence[LayerRow], latency: Latency | None) -> str:
     """Every layer is as wide as any other, from the first to the last."""
     figures: list[tuple[str, str, Sequence[float], Sequence[float]]] = [
@@ -31,18 +60,8 @@ def _profile(rows: Sequence[LayerRow], latency: Latency | None) -> str:
     if timed:
         before = [_median(timed, row.name, after=False) for row in rows]
         figures.append(("latency", "ms", before, [_median(timed, row.name, after=True) for row in rows]))
-    drawn = [
-        strip(
-            name,
-            f"up to {count(max(was))} {unit}".rstrip() if unit != "ms" else f"up to {milliseconds(max(was))}",
-            was,
-            now,
-        )
-        for name, unit, was, now in figures
-    ]
-    if any(row.sparsity for row in rows):
-        zeros = [row.sparsity for row in rows]
-        drawn.append(strip("zeros", f"dense, up to {share(max(zeros))}", zeros))
+    drawn = [strip(name, _up_to(max(was), unit), was, now) for name, unit, was, now in figures]
+    drawn += _zeros(rows)
     return (
         f'<figure class="profile">{"".join(drawn)}<figcaption>{_bars(len(rows))}, from the first to '
         'the last: <span class="key before">before</span> <span class="key after">after</span>. '
@@ -85,6 +104,20 @@ def _columns(rows: Sequence[LayerRow]) -> list[Column]:
     ]
 
 
+def _present_columns(rows: Sequence[LayerRow]) -> list[Column]:
+    widest = max(_width(row.shape_before) for row in rows)
+    largest, dearest = max(row.params_before for row in rows), max(row.macs_before for row in rows)
+    return [
+        Column("layer", "name", lambda name: name or "(root)", "name"),
+        Column("type", "type", kind="words"),
+        Column("shape", "shape_before", shape),
+        Column("width", "shape_before/0", "{:,}".format, most=widest),
+        Column("parameters", "params_before", count, most=largest),
+        Column("MACs", "macs_before", count, most=dearest),
+        Column("zeros", "sparsity", share),
+    ]
+
+
 def latency(found: Latency | None, rows: Sequence[LayerRow]) -> Section | None:
     """How long both networks take, and what each layer has of it."""
     if found is None:
@@ -92,7 +125,7 @@ def latency(found: Latency | None, rows: Sequence[LayerRow]) -> Section | None:
     at = "/latency"
     facts = [
         ("measured", f"{text(found.device)}, {_setting(found)}"),
-        ("before", _spread(found.before, f"{at}/before")),
+        ("before" if found.after else "median", _spread(found.before, f"{at}/before")),
     ]
     if found.after is not None:
         facts.append(("after", _spread(found.after, f"{at}/after")))
@@ -107,7 +140,11 @@ def latency(found: Latency | None, rows: Sequence[LayerRow]) -> Section | None:
 
 
 def _setting(found: Latency) -> str:
-    figures = (("threads", "threads"), ("batch", "batch"), ("runs", "runs in turns"))
+    figures = (
+        ("threads", "threads"),
+        ("batch", "batch"),
+        ("runs", "runs in turns" if found.after else "runs"),
+    )
     said = [
         f"{words} {number(getattr(found, key), '{:,}'.format, f'/latency/{key}')}" for key, words in figures
     ]
@@ -132,11 +169,12 @@ def _spread(found: Spread, at: str) -> str:
 
 def _by_layer(found: Latency, cheaper: Mapping[str, str]) -> Table:
     slowest = max((layer.before.median for layer in found.layers), default=0.0)
+    over = "before, ms" if found.after else "ms"
     columns = [
         Column("layer", "name", lambda name: name or "(root)", "name"),
-        Column("median", "before/median", _ms, over="before, ms", most=slowest, ink="before"),
-        Column("low", "before/low", _ms, over="before, ms"),
-        Column("high", "before/high", _ms, over="before, ms"),
+        Column("median", "before/median", _ms, over=over, most=slowest, ink="before"),
+        Column("low", "before/low", _ms, over=over),
+        Column("high", "before/high", _ms, over=over),
     ]
     if found.after is not None:
         columns += [
