@@ -9,7 +9,7 @@ from pathlib import Path
 import torch
 
 from prunecli import __version__
-from prunecli.checkpoint.specs import Scalar
+from prunecli.checkpoint.specs import InputSpec, Scalar
 from prunecli.clock import Clock
 from prunecli.comparing import Compared, compared, same_layers
 from prunecli.data import Samples, open_data
@@ -23,9 +23,10 @@ from prunecli.opening import Naming, Subject, open_against, open_any
 from prunecli.quality import measure
 from prunecli.report.differences import Difference, OptionDifference, Side
 from prunecli.report.figures import DataFacts, Quality
-from prunecli.report.model import Inspection, LayerRow, Report
+from prunecli.report.model import Inspection, LayerRow, Report, document_value
 from prunecli.report.reading import is_report, read_report
 from prunecli.report.relations import joined_groups, joined_layers, related
+from prunecli.report.text import shape
 from prunecli.report.rows import layer_rows
 from prunecli.subjects import choose_device
 
@@ -82,11 +83,11 @@ def diff(
     with clock.stage("read"):
         opened = _opened(one, other, naming)
     with clock.stage("count"):
-        alone = replace(naming, inputs=()) if _unlike(*opened) else None
+        alone = replace(naming, inputs=()) if not inputs or _unlike(*opened) else None
         first, second = _seen(one, opened[0], alone), _seen(other, opened[1], alone)
     with clock.stage("compare"):
         found = _compared(first, second)
-    notes = [*first.told, *second.told]
+    notes = [*first.told, *second.told, *_apart(found)]
     if data is not None:
         with clock.stage("data"):
             specs = next(seen.subject.network.specs for seen in (second, first) if seen.subject is not None)
@@ -120,10 +121,12 @@ def require_measurable(gates: Gates, a: Path, b: Path, data: object) -> None:
 def _opened(a: Path, b: Path, naming: Naming) -> tuple[Subject | Report | Inspection, ...]:
     """A pruned file says of what network it is; that may help with the other."""
     if is_report(a) or is_report(b):
-        return tuple(read_report(path) if is_report(path) else open_any(path, naming) for path in (a, b))
+        told = {path: read_report(path) for path in (a, b) if is_report(path)}
+        naming = replace(naming, fallback=_inputs(next(iter(told.values()))))
+        return tuple(told[path] if path in told else open_any(path, naming) for path in (a, b))
     try:
         second = open_any(b, naming)
-    except InputError:
+    except (InputError, UsageError):
         first = open_any(a, naming)
         return first, _beside(b, naming, first)
     first = _beside(a, naming, second)
@@ -141,6 +144,28 @@ def _beside(path: Path, naming: Naming, other: Subject) -> Subject:
     return open_any(path, naming)
 
 
+def _inputs(document: Report | Inspection) -> tuple[InputSpec, ...]:
+    """None where they are none that a network could be given."""
+    try:
+        return tuple(
+            InputSpec.from_json({**document_value(each), "bounds": None}, "inputs")
+            for each in document.inputs
+        )
+    except InputError:
+        return ()
+
+
+def _apart(found: Difference) -> list[str]:
+    """Why there is no ratio of MACs."""
+    if found.same_inputs:
+        return []
+    shapes = [", ".join(shape(each.shape) for each in side.inputs) or "-" for side in (found.a, found.b)]
+    return [
+        f"MACs are of different inputs, and not compared: {found.a.name} takes {shapes[0]}, "
+        f"{found.b.name} {shapes[1]}"
+    ]
+
+
 def _unlike(a: Subject | Report | Inspection, b: Subject | Report | Inspection) -> bool:
     if not isinstance(a, Subject) or not isinstance(b, Subject):
         return False
@@ -155,7 +180,7 @@ def _seen(path: Path, found: Subject | Report | Inspection, alone: Naming | None
         except InputError:
             if alone is None:
                 raise
-            note = "counted on its own input, since it does not run on --input"
+            note = "counted on its own input, since it does not run on that of the other"
             return replace(_checkpoint(path, open_any(path, alone)), notes=(note,))
     if isinstance(found, Inspection):
         timed = None if found.latency is None else found.latency.before.median

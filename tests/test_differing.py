@@ -15,6 +15,7 @@ from safetensors.torch import load_file, save_file
 import prunecli
 from prunecli import Difference
 from prunecli.errors import InputError, UsageError
+from prunecli.report.beside import sizes
 from prunecli.report.model import Proof
 
 DEMO = Path(prunecli.__file__).parent / "demo" / "digits_resnet8.safetensors"
@@ -82,6 +83,32 @@ def test_a_cut_is_told_by_the_digest_in_its_recipe(folder: Path) -> None:
     back = diff(folder / "half.safetensors", DEMO)
     assert (back.relation, back.verdict) == ("cut", found.verdict)
     assert [(row.a, row.b) for row in back.groups] == [(row.b, row.a) for row in found.groups]
+
+
+def test_without_input_both_are_counted_on_that_of_the_one_that_says_it(folder: Path) -> None:
+    """The demo's network was cut at 1x8x8, and its class takes 1x32x32 unless told: 16 times the MACs."""
+    report = json.loads((folder / "half.json").read_text())
+    before, after = (report[key]["macs"] for key in ("before", "after"))
+    half, told, seen = folder / "half.safetensors", folder / "half.json", folder / "seen.json"
+    for a, b in ((DEMO, half), (DEMO, told), (seen, half)):
+        there, back = diff(a, b, inputs=()), diff(b, a, inputs=())
+        assert (there.a.totals.macs, there.b.totals.macs) == (before, after)
+        assert (back.a.totals.macs, back.b.totals.macs) == (after, before)
+        assert next(sizes(there))[3] == f"{before / after:.2f}x" == "2.00x"
+        assert there.same_inputs and not any("different inputs" in note for note in there.notes)
+
+
+def test_other_inputs_are_said_and_give_no_ratio(folder: Path, no_reload: None) -> None:
+    path = folder / "larger.safetensors"
+    prunecli.prune(DEMO, inputs=("1,16,16",), speedup=2, repair="none").save(path)
+    found = diff(folder / "half.safetensors", path, inputs=())
+    assert next(sizes(found))[3:] == ("-", "-")
+    assert found.notes[-1] == (
+        "MACs are of different inputs, and not compared: half.safetensors takes 1x1x8x8, "
+        "larger.safetensors 1x1x16x16"
+    )
+    assert diff(folder / "half.safetensors", path).same_inputs
+    assert "1x1x8x8" in diff(folder / "half.json", path, inputs=("1,16,16",)).notes[-1]
 
 
 def test_a_cut_whose_weights_changed_says_what_and_how_far(folder: Path, no_reload: None) -> None:

@@ -46,7 +46,10 @@ def sizes(found: Difference, exact: bool = False) -> Iterator[tuple[str, ...]]:
     for name, key in (("MACs", "macs"), ("parameters", "params"), ("bytes of weights", "bytes")):
         first, second = getattr(one, key), getattr(other, key)
         shown = "{:,}".format if exact else (size if key == "bytes" else count)
-        yield name, shown(first), shown(second), times(first, second), _change(first, second)
+        if key == "macs" and not found.same_inputs:
+            yield name, shown(first), shown(second), "-", "-"
+        else:
+            yield name, shown(first), shown(second), times(first, second), _change(first, second)
     fast, faster = found.a.latency, found.b.latency
     if fast is not None and faster is not None:
         between = (times(fast, faster), _change(fast, faster))

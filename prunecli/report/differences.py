@@ -124,6 +124,12 @@ class Difference:
     notes: tuple[str, ...] = ()
     schema: Literal["prunecli.diff/1"] = "prunecli.diff/1"
 
+    @property
+    def same_inputs(self) -> bool:
+        """Whether MACs of the two can be compared: both were counted on inputs of the same shapes."""
+        first, second = (tuple(each.shape for each in side.inputs) for side in (self.a, self.b))
+        return first == second
+
     def to_json(self) -> dict[str, Any]:
         """Plain lists, dicts and scalars, ready for ``json.dumps``."""
         return document(self)

@@ -50,7 +50,10 @@ def _sizes(found: Difference) -> str:
     for name, key, shown in named:
         one, other = getattr(found.a.totals, key), getattr(found.b.totals, key)
         cells = [number(value, shown, f"/{side}/totals/{key}") for value, side in ((one, "a"), (other, "b"))]
-        rows.append((name, *cells, times(one, other), f"{other - one:+,}"))
+        if key == "macs" and not found.same_inputs:
+            rows.append((name, *cells, "-", "-"))
+        else:
+            rows.append((name, *cells, times(one, other), f"{other - one:+,}"))
     titles = ("", found.a.name, found.b.name, "smaller", "difference")
     return small_table("sizes", titles, [*rows, *_latency(found)], figures=True)
 
