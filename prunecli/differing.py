@@ -15,7 +15,7 @@ from prunecli.comparing import Compared, compared, same_layers
 from prunecli.data import Samples, open_data
 from prunecli.data.specs import shown
 from prunecli.errors import InputError, UsageError, require_range
-from prunecli.gates import Figures, Gates
+from prunecli.gates import Figures, Gates, require_measurable
 from prunecli.gating import median, require_labels
 from prunecli.latency import STAGE, measured
 from prunecli.measuring import sizes
@@ -26,8 +26,8 @@ from prunecli.report.figures import DataFacts, Quality
 from prunecli.report.model import Inspection, LayerRow, Report, document_value
 from prunecli.report.reading import is_report, read_report
 from prunecli.report.relations import joined_groups, joined_layers, related
-from prunecli.report.text import shape
 from prunecli.report.rows import layer_rows
+from prunecli.report.text import shape
 from prunecli.subjects import choose_device
 
 _ONE, _OTHER = "the first network", "the second network"
@@ -106,16 +106,6 @@ def diff(
     figures = Figures.of(found.b.totals, found.b.quality, found.a.quality, found.b.latency)
     told = tuple(dict.fromkeys((*notes, *found.notes)))
     return replace(found, gates=limits.judged(figures), timings=dict(clock.seconds), notes=told)
-
-
-def require_measurable(gates: Gates, a: Path, b: Path, data: object) -> None:
-    """Raise ``UsageError`` for a gate on figures that no report has and no data gives, and for data where
-    nothing runs.
-    """
-    if data is not None and is_report(a) and is_report(b):
-        raise UsageError("--data measures checkpoints, and both are reports", "leave --data out")
-    if not is_report(b) or data is not None:
-        gates.require_data(data)
 
 
 def _opened(a: Path, b: Path, naming: Naming) -> tuple[Subject | Report | Inspection, ...]:

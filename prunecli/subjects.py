@@ -176,7 +176,10 @@ def _is_registry(arch: str) -> bool:
 
 
 def _from_module(
-    module: nn.Module, example: Any, arch: str | None, arguments: Mapping[str, Scalar],
+    module: nn.Module,
+    example: Any,
+    arch: str | None,
+    arguments: Mapping[str, Scalar],
     inputs: Sequence[str | InputSpec],
 ) -> Dense:
     if example is None and not inputs:

@@ -348,4 +348,5 @@ def difference() -> Difference:
         options=(OptionDifference("speedup", 2.0, 3.0), OptionDifference("only", ("a", "b"), None)),
         data=DataFacts("digits", 200, True),
         notes=("identified",),
+        command=("prune", "diff", "dense|1.pth", "a b.json"),
     )  # fmt: skip

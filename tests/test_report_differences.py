@@ -74,6 +74,7 @@ def test_markdown_has_the_figures_of_the_json() -> None:
     assert rows["fc"] == ["10", "8", "7", "-"]
     assert rows["second began with"] == ["4.13 G MACs, 25.6 M parameters, top-1 80.00%, 4.5 ms"]
     assert rows["tensors"] == ["3 equal, 2 changed, 1 only in the first"]
+    assert "<pre>prune diff &#x27;dense|1.pth&#x27; &#x27;a b.json&#x27;</pre>" in text
     assert "dense\\|1.pth" in text and "- identified" in text
 
 

@@ -107,6 +107,7 @@ class Difference:
     ``runs`` (two runs on one network); ``different`` (of different networks, which have no ``layers`` to
     compare). ``tensors`` is None where weights were not compared. Quality with ``data`` is that of the
     checkpoints on it, B's agreement is with A. ``gates`` are judged on B, and what accuracy drops by from A.
+    ``command`` is what was typed.
     """
 
     version: str
@@ -122,6 +123,7 @@ class Difference:
     gates: tuple[Gate, ...] = ()
     timings: Mapping[str, float] = field(default_factory=dict)
     notes: tuple[str, ...] = ()
+    command: tuple[str, ...] = ()
     schema: Literal["prunecli.diff/1"] = "prunecli.diff/1"
 
     @property

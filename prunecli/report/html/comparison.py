@@ -31,7 +31,7 @@ def difference(found: Difference) -> str:
         _listed("groups", "Groups", Table("group", "/groups", _groups(), found.groups)),
         _listed("layers", "Layers", Table("layer", "/layers", _layers(found), found.layers)),
         figures.notes(found.notes),
-        Section("about", "What was compared", (_about(found),)),
+        Section("about", "What was compared", (figures.typed(found.command), _about(found))),
     ]
     head = f'<p class="verdict"><b>{text(found.verdict)}</b></p>{figures.verdict(None, (), found.gates)}'
     title = f"{found.a.name} and {found.b.name}"
