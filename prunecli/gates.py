@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import Any
 
 from prunecli.errors import GateError, UsageError, require_range, unknown_name
+from prunecli.report.differences import Sizes
 from prunecli.report.figures import Quality
 from prunecli.report.gated import FRACTION, Gate, amount, passed
 from prunecli.report.model import Totals
@@ -41,7 +42,7 @@ class Figures:
 
     @staticmethod
     def of(
-        totals: Totals | None,
+        totals: Totals | Sizes | None,
         quality: Quality | None = None,
         dense: Quality | None = None,
         latency: float | None = None,

@@ -35,7 +35,9 @@ def written(path: Path, data: Any) -> Path:
     return path
 
 
-@pytest.mark.parametrize("document", [report(), FULL, ODD, replace(report(), checkpoint=None), inspection()])
+@pytest.mark.parametrize(
+    "document", [report(), FULL, ODD, replace(report(), checkpoint=None), inspection(), finetuning()]
+)
 def test_what_was_written_is_read_as_it_was(document: Report | Inspection, tmp_path: Path) -> None:
     assert read_report(written(tmp_path / "r.json", document.to_json())) == document
 
@@ -95,7 +97,7 @@ def test_a_wrong_field_is_named(path: tuple[Any, ...], value: object, message: s
         ("[" * 100_000, "it is not JSON"),
         ("[]", "it names no schema"),
         ('{"schema": 3}', "it names no schema"),
-        ('{"schema": "prunecli.finetune/1"}', "its schema is prunecli.finetune/1"),
+        ('{"schema": "prunecli.eval/1"}', "its schema is prunecli.eval/1"),
         ('{"schema": "prunecli.report/1"}', "'version' is missing"),
     ],
 )
@@ -104,11 +106,6 @@ def test_what_is_no_report_is_refused(content: str, message: str, tmp_path: Path
     path.write_text(content)
     with pytest.raises(InputError, match=message):
         read_report(path)
-
-
-def test_a_training_has_no_sizes_to_compare(tmp_path: Path) -> None:
-    with pytest.raises(InputError, match="no report of a run and no inspection"):
-        read_report(written(tmp_path / "r.json", finetuning().to_json()))
 
 
 def test_bytes_that_are_no_text_and_no_file(tmp_path: Path) -> None:

@@ -41,7 +41,7 @@ from prunecli.gates import Gates, require_measurable, require_passed
 if TYPE_CHECKING:
     from prunecli.report.differences import Difference
 
-_WHAT = "a checkpoint, or the .json of a report or an inspection."
+_WHAT = "a checkpoint, or the .json of a report (also of a training) or an inspection."
 
 
 # Long because Typer reads the options from the signature.

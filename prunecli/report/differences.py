@@ -14,9 +14,22 @@ Relation = Literal["identical", "changed", "cut", "resized", "alike", "described
 
 
 @dataclass(frozen=True, slots=True)
+class Sizes:
+    """As ``Totals``; None where it is not known."""
+
+    params: int | None = None
+    macs: int | None = None
+    bytes: int | None = None
+
+    @staticmethod
+    def of(totals: Totals) -> Sizes:
+        return Sizes(totals.params, totals.macs, totals.bytes)
+
+
+@dataclass(frozen=True, slots=True)
 class Side:
-    """One of the two: a ``checkpoint``, the ``report`` of a run (figures are those of its result) or an
-    ``inspection``.
+    """One of the two: a ``checkpoint``, the ``report`` of a run (figures are those of its result), an
+    ``inspection``, or the report of a ``training``, which has no sizes.
 
     ``digest`` is the SHA-256 of the checkpoint, or of the one that the report is about (None where none was
     written). ``changed_by`` names what changed the weights since the cut. Of a report, ``before``,
@@ -25,16 +38,16 @@ class Side:
     """
 
     name: str
-    kind: Literal["checkpoint", "report", "inspection"]
+    kind: Literal["checkpoint", "report", "inspection", "training"]
     digest: str | None
     network: NetworkFacts
     inputs: tuple[Input, ...]
-    totals: Totals
+    totals: Sizes
     counter: str
     changed_by: tuple[str, ...] = ()
     quality: Quality | None = None
     latency: float | None = None
-    before: Totals | None = None
+    before: Sizes | None = None
     dense: Quality | None = None
     latency_before: float | None = None
 

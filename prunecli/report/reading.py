@@ -15,12 +15,13 @@ from typing import Any, Literal, TypeAlias, Union, get_args, get_origin, get_typ
 from prunecli.errors import InputError, UsageError
 from prunecli.report.model import Inspection, Report
 from prunecli.report.timed import Spread
+from prunecli.report.trained import Finetuning
 
 MAX_BYTES = 1 << 28
-_KINDS: dict[str, type[Report] | type[Inspection]] = {
-    "prunecli.report/1": Report, "prunecli.inspect/1": Inspection,
+_KINDS: dict[str, type[Report] | type[Inspection] | type[Finetuning]] = {
+    "prunecli.report/1": Report, "prunecli.inspect/1": Inspection, "prunecli.finetune/1": Finetuning,
 }  # fmt: skip
-_HINT = "a .json that prune run --report or prune inspect --json wrote"
+_HINT = "a .json that --report of prune run, finetune or sparsify, or prune inspect --json wrote"
 
 
 _MOST = 2**63
@@ -36,9 +37,9 @@ def is_report(path: Path) -> bool:
     return path.suffix == ".json" and not path.name.endswith(".index.json") and not path.is_dir()
 
 
-def read_report(path: Path) -> Report | Inspection:
+def read_report(path: Path) -> Report | Inspection | Finetuning:
     """Raises ``UsageError`` where there is no such file, ``InputError`` for anything but a report of a run or
-    an inspection.
+    of a training, or an inspection.
     """
     try:
         if path.stat().st_size > MAX_BYTES:
@@ -54,9 +55,9 @@ def read_report(path: Path) -> Report | Inspection:
     kind = _KINDS.get(schema) if isinstance(schema, str) else None
     if kind is None:
         said = f"its schema is {schema[:60]}" if isinstance(schema, str) else "it names no schema"
-        raise InputError(f"{path} is no report of a run and no inspection: {said}", _HINT)
+        raise InputError(f"{path} is no report of a run or a training and no inspection: {said}", _HINT)
     try:
-        found: Report | Inspection = _built(kind, data, "")
+        found: Report | Inspection | Finetuning = _built(kind, data, "")
     except _WrongError as wrong:
         raise InputError(f"{path} is no report: {wrong}", _HINT) from None
     return found
