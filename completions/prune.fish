@@ -306,7 +306,7 @@ complete -c prune -n '__fish_seen_subcommand_from diff' -l unsafe-load -d 'Let a
 complete -c prune -n '__fish_seen_subcommand_from diff' -l report -r -F -d 'Where it goes besides: .json, .md, .html or .csv (a row per layer)'
 complete -c prune -n '__fish_seen_subcommand_from diff' -l force -d 'Replace files that exist'
 complete -c prune -n '__fish_seen_subcommand_from diff' -l json -d 'Print one JSON document instead of tables'
-complete -c prune -n '__fish_seen_subcommand_from diff' -s q -l quiet -d 'Print only how they are related: identical, changed, cut, resized, alike, described, runs or different'
+complete -c prune -n '__fish_seen_subcommand_from diff' -s q -l quiet -d 'Print only how B relates to A, in one word: identical, changed, cut, resized, alike, described, runs or different'
 complete -c prune -n '__fish_seen_subcommand_from diff' -l max-params -x -d 'Parameters at most, like 5M'
 complete -c prune -n '__fish_seen_subcommand_from diff' -l max-macs -x -d 'Multiply-adds of one forward at most, like 1.2G'
 complete -c prune -n '__fish_seen_subcommand_from diff' -l max-bytes -x -d 'Bytes of all tensors at most, like 20MB (of 1000 x 1000) or 20MiB'

@@ -9,24 +9,26 @@ from pathlib import Path
 import torch
 
 from prunecli import __version__
-from prunecli.checkpoint.specs import Scalar
+from prunecli.checkpoint.specs import InputSpec, Scalar
 from prunecli.clock import Clock
 from prunecli.comparing import Compared, compared, same_layers
 from prunecli.data import Samples, open_data
 from prunecli.data.specs import shown
 from prunecli.errors import InputError, UsageError, require_range
-from prunecli.gates import Figures, Gates
+from prunecli.gates import Figures, Gates, require_measurable
 from prunecli.gating import median, require_labels
 from prunecli.latency import STAGE, measured
 from prunecli.measuring import sizes
 from prunecli.opening import Naming, Subject, open_against, open_any
 from prunecli.quality import measure
-from prunecli.report.differences import Difference, OptionDifference, Side
+from prunecli.report.differences import Difference, OptionDifference, Side, Sizes
 from prunecli.report.figures import DataFacts, Quality
-from prunecli.report.model import Inspection, LayerRow, Report
+from prunecli.report.model import Inspection, LayerRow, Report, document_value
 from prunecli.report.reading import is_report, read_report
-from prunecli.report.relations import joined_groups, joined_layers, related
+from prunecli.report.relations import Document, joined_groups, joined_layers, related
 from prunecli.report.rows import layer_rows
+from prunecli.report.text import shape
+from prunecli.report.trained import Finetuning
 from prunecli.subjects import choose_device
 
 _ONE, _OTHER = "the first network", "the second network"
@@ -39,7 +41,7 @@ class _Seen:
     side: Side
     layers: tuple[LayerRow, ...]
     subject: Subject | None = None
-    document: Report | Inspection | None = None
+    document: Document | None = None
     notes: tuple[str, ...] = ()
 
     @property
@@ -65,8 +67,8 @@ def diff(
     gates: Mapping[str, float] | Gates | None = None,
     progress: Callable[[str], None] | None = None,
 ) -> Difference:
-    """How ``b`` differs from ``a``, each a checkpoint (dense or pruned) or the JSON of the report of a run or
-    of an inspection.
+    """How ``b`` differs from ``a``, each a checkpoint (dense or pruned) or the JSON of the report of a run,
+    of a training or of an inspection.
 
     ``arch``, ``arch_args`` and ``inputs`` name the network of both. What is a checkpoint is measured on
     ``data``, as :func:`prunecli.evaluate` takes it. ``gates`` are limits as for :func:`prunecli.prune`,
@@ -82,11 +84,11 @@ def diff(
     with clock.stage("read"):
         opened = _opened(one, other, naming)
     with clock.stage("count"):
-        alone = replace(naming, inputs=()) if _unlike(*opened) else None
+        alone = replace(naming, inputs=()) if not inputs or _unlike(*opened) else None
         first, second = _seen(one, opened[0], alone), _seen(other, opened[1], alone)
     with clock.stage("compare"):
         found = _compared(first, second)
-    notes = [*first.told, *second.told]
+    notes = [*first.told, *second.told, *_apart(found)]
     if data is not None:
         with clock.stage("data"):
             specs = next(seen.subject.network.specs for seen in (second, first) if seen.subject is not None)
@@ -107,23 +109,15 @@ def diff(
     return replace(found, gates=limits.judged(figures), timings=dict(clock.seconds), notes=told)
 
 
-def require_measurable(gates: Gates, a: Path, b: Path, data: object) -> None:
-    """Raise ``UsageError`` for a gate on figures that no report has and no data gives, and for data where
-    nothing runs.
-    """
-    if data is not None and is_report(a) and is_report(b):
-        raise UsageError("--data measures checkpoints, and both are reports", "leave --data out")
-    if not is_report(b) or data is not None:
-        gates.require_data(data)
-
-
-def _opened(a: Path, b: Path, naming: Naming) -> tuple[Subject | Report | Inspection, ...]:
+def _opened(a: Path, b: Path, naming: Naming) -> tuple[Subject | Document, ...]:
     """A pruned file says of what network it is; that may help with the other."""
     if is_report(a) or is_report(b):
-        return tuple(read_report(path) if is_report(path) else open_any(path, naming) for path in (a, b))
+        told = {path: read_report(path) for path in (a, b) if is_report(path)}
+        naming = replace(naming, fallback=_inputs(next(iter(told.values()))))
+        return tuple(told[path] if path in told else open_any(path, naming) for path in (a, b))
     try:
         second = open_any(b, naming)
-    except InputError:
+    except (InputError, UsageError):
         first = open_any(a, naming)
         return first, _beside(b, naming, first)
     first = _beside(a, naming, second)
@@ -141,13 +135,35 @@ def _beside(path: Path, naming: Naming, other: Subject) -> Subject:
     return open_any(path, naming)
 
 
-def _unlike(a: Subject | Report | Inspection, b: Subject | Report | Inspection) -> bool:
+def _inputs(document: Document) -> tuple[InputSpec, ...]:
+    """None where they are none that a network could be given."""
+    try:
+        return tuple(
+            InputSpec.from_json({**document_value(each), "bounds": None}, "inputs")
+            for each in document.inputs
+        )
+    except InputError:
+        return ()
+
+
+def _apart(found: Difference) -> list[str]:
+    """Why there is no ratio of MACs."""
+    if found.same_inputs or None in (found.a.totals.macs, found.b.totals.macs):
+        return []
+    shapes = [", ".join(shape(each.shape) for each in side.inputs) or "-" for side in (found.a, found.b)]
+    return [
+        f"MACs are of different inputs, and not compared: {found.a.name} takes {shapes[0]}, "
+        f"{found.b.name} {shapes[1]}"
+    ]
+
+
+def _unlike(a: Subject | Document, b: Subject | Document) -> bool:
     if not isinstance(a, Subject) or not isinstance(b, Subject):
         return False
     return not same_layers(a.network.module.state_dict(), b.network.module.state_dict())
 
 
-def _seen(path: Path, found: Subject | Report | Inspection, alone: Naming | None) -> _Seen:
+def _seen(path: Path, found: Subject | Document, alone: Naming | None) -> _Seen:
     """``alone``: how a network may be opened that does not take what the other, unlike it, does."""
     if isinstance(found, Subject):
         try:
@@ -155,17 +171,28 @@ def _seen(path: Path, found: Subject | Report | Inspection, alone: Naming | None
         except InputError:
             if alone is None:
                 raise
-            note = "counted on its own input, since it does not run on --input"
+            note = "counted on its own input, since it does not run on that of the other"
             return replace(_checkpoint(path, open_any(path, alone)), notes=(note,))
     if isinstance(found, Inspection):
         timed = None if found.latency is None else found.latency.before.median
         digest = None if found.checkpoint is None else found.checkpoint.digest
         side = Side(
-            path.name, "inspection", digest, replace(found.network, notes=()), found.inputs, found.totals,
-            found.counter, latency=timed,
+            path.name, "inspection", digest, replace(found.network, notes=()), found.inputs,
+            Sizes.of(found.totals), found.counter, latency=timed,
         )  # fmt: skip
         return _Seen(side, found.layers, document=found)
+    if isinstance(found, Finetuning):
+        return _Seen(_of_training(path, found), (), document=found)
     return _Seen(_of_run(path, found), found.layers, document=found)
+
+
+def _of_training(path: Path, found: Finetuning) -> Side:
+    return Side(
+        path.name, "training", None if found.output is None else found.output.digest,
+        replace(found.network, notes=()), found.inputs, Sizes(), "", found.changed_by,
+        quality=found.after, dense=found.before,
+        latency=None if found.latency is None else found.latency.result.median,
+    )  # fmt: skip
 
 
 def _of_run(path: Path, report: Report) -> Side:
@@ -173,8 +200,8 @@ def _of_run(path: Path, report: Report) -> Side:
     latency = report.latency
     return Side(
         path.name, "report", None if report.output is None else report.output.digest,
-        replace(report.network, notes=()), report.inputs, report.after, report.counter,
-        quality=last[0] if last else None, before=report.before, dense=report.quality.get("dense"),
+        replace(report.network, notes=()), report.inputs, Sizes.of(report.after), report.counter,
+        quality=last[0] if last else None, before=Sizes.of(report.before), dense=report.quality.get("dense"),
         latency=None if latency is None or latency.after is None else latency.after.median,
         latency_before=None if latency is None else latency.before.median,
     )  # fmt: skip
@@ -186,7 +213,7 @@ def _checkpoint(path: Path, subject: Subject) -> _Seen:
     changed = () if subject.recipe is None else subject.recipe.changed_by
     side = Side(
         path.name, "checkpoint", None if network.source is None else network.source.digest, network.facts,
-        network.report_inputs, size, count.counter, changed,
+        network.report_inputs, Sizes.of(size), count.counter, changed,
     )  # fmt: skip
     return _Seen(side, layer_rows(network.module, None, count.by_module, count.by_module), subject)
 
@@ -210,11 +237,15 @@ def _compared(first: _Seen, second: _Seen) -> Difference:
     )  # fmt: skip
 
 
-def _options(a: Report | Inspection | None, b: Report | Inspection | None) -> tuple[OptionDifference, ...]:
-    if not isinstance(a, Report) or not isinstance(b, Report):
+def _options(a: Document | None, b: Document | None) -> tuple[OptionDifference, ...]:
+    if isinstance(a, Report) and isinstance(b, Report):
+        first, second = a.options, b.options
+    elif isinstance(a, Finetuning) and isinstance(b, Finetuning):
+        first, second = a.settings, b.settings
+    else:
         return ()
-    names = dict.fromkeys((*a.options, *b.options))
-    pairs = ((name, a.options.get(name), b.options.get(name)) for name in names)
+    names = dict.fromkeys((*first, *second))
+    pairs = ((name, first.get(name), second.get(name)) for name in names)
     return tuple(OptionDifference(name, one, other) for name, one, other in pairs if one != other)
 
 

@@ -5,12 +5,15 @@ from __future__ import annotations
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, fields, replace
 from math import inf, isfinite
+from pathlib import Path
 from typing import Any
 
 from prunecli.errors import GateError, UsageError, require_range, unknown_name
+from prunecli.report.differences import Sizes
 from prunecli.report.figures import Quality
 from prunecli.report.gated import FRACTION, Gate, amount, passed
 from prunecli.report.model import Totals
+from prunecli.report.reading import is_report
 
 SIZES = ("max_params", "max_macs", "max_bytes")
 LABELLED = ("min_accuracy", "max_drop")
@@ -39,7 +42,7 @@ class Figures:
 
     @staticmethod
     def of(
-        totals: Totals | None,
+        totals: Totals | Sizes | None,
         quality: Quality | None = None,
         dense: Quality | None = None,
         latency: float | None = None,
@@ -171,6 +174,16 @@ class Gates:
         """The option of the first that is set."""
         there = self.set
         return next((option_of(name) for name in names if name in there), None)
+
+
+def require_measurable(gates: Gates, a: Path, b: Path, data: object) -> None:
+    """Of two that are compared: raise ``UsageError`` for a gate on figures that no report has and no data
+    gives, and for data where nothing runs.
+    """
+    if data is not None and is_report(a) and is_report(b):
+        raise UsageError("--data measures checkpoints, and both are reports", "leave --data out")
+    if not is_report(b) or data is not None:
+        gates.require_data(data)
 
 
 def failure(gates: tuple[Gate, ...], resumable: bool = False, instead: str = "another target") -> GateError:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -13,7 +13,7 @@ from torch import nn
 from prunecli.checkpoint.locating import implied_arch
 from prunecli.checkpoint.reading import Checkpoint
 from prunecli.checkpoint.recipe import Recipe
-from prunecli.checkpoint.specs import Scalar
+from prunecli.checkpoint.specs import InputSpec, Scalar
 from prunecli.errors import UsageError, unknown_name
 from prunecli.loading import restored
 from prunecli.networks import parse_input
@@ -24,13 +24,16 @@ from prunecli.unsafe import opened
 
 @dataclass(frozen=True)
 class Naming:
-    """How the caller named the network."""
+    """How the caller named the network. ``fallback``: inputs of a dense one beside it, to take where neither
+    the caller nor the file says any.
+    """
 
     example_inputs: Any
     arch: str | None
     arguments: Mapping[str, Scalar] | None
     inputs: Sequence[str]
     unsafe_load: bool = False
+    fallback: Sequence[InputSpec] = ()
 
 
 @dataclass(frozen=True)
@@ -76,24 +79,38 @@ def open_any(model_or_path: nn.Module | str | Path, naming: Naming) -> Subject:
         checkpoint = opened(model_or_path, naming.unsafe_load).checkpoint
         if checkpoint.recipe is not None:
             return _pruned(checkpoint, checkpoint.recipe, naming)
+        if naming.fallback and not naming.inputs:
+            try:
+                return _dense(model_or_path, naming, naming.fallback)
+            except UsageError:
+                pass  # Its forward has other arguments.
+    return _dense(model_or_path, naming, naming.inputs)
+
+
+def _dense(
+    model_or_path: nn.Module | str | Path, naming: Naming, inputs: Sequence[str | InputSpec]
+) -> Subject:
     return Subject(
         open_dense(
-            model_or_path, naming.example_inputs, naming.arch, naming.arguments, naming.inputs,
-            naming.unsafe_load,
+            model_or_path, naming.example_inputs, naming.arch, naming.arguments, inputs, naming.unsafe_load
         )
-    )  # fmt: skip
+    )
 
 
 def open_against(against: nn.Module | str | Path, naming: Naming, subject: Subject) -> Subject:
-    """The network to compare with: what a pruned file was cut from is the one that its recipe names."""
+    """The network to compare with: what a pruned file was cut from is the one that its recipe names, on the
+    inputs that it was cut on.
+    """
     if isinstance(against, nn.Module):
         return Subject(Dense(against, subject.network.specs, MODULE, {}, None, None, NetworkFacts(None)))
     recipe = subject.recipe
+    if recipe is not None:
+        naming = replace(naming, fallback=recipe.inputs)
     if recipe is not None and naming.arch is None:
         own, arguments = recipe.arch, recipe.arguments
         if own.startswith("hf:"):
             own, arguments = implied_arch(Path(against)) or own, {}
-        naming = Naming(None, own, arguments, naming.inputs, naming.unsafe_load)
+        naming = replace(naming, example_inputs=None, arch=own, arguments=arguments)
     return open_any(against, naming)
 
 

@@ -59,7 +59,7 @@ def open_dense(
     example_inputs: Any,
     arch: str | None,
     arch_args: Mapping[str, Scalar] | None,
-    inputs: Sequence[str],
+    inputs: Sequence[str | InputSpec],
     unsafe_load: bool = False,
     instead: str = "prune the dense checkpoint to the higher target",
 ) -> Dense:
@@ -180,14 +180,18 @@ def _is_registry(arch: str) -> bool:
 
 
 def _from_module(
-    module: nn.Module, example: Any, arch: str | None, arguments: Mapping[str, Scalar], inputs: Sequence[str]
+    module: nn.Module,
+    example: Any,
+    arch: str | None,
+    arguments: Mapping[str, Scalar],
+    inputs: Sequence[str | InputSpec],
 ) -> Dense:
     if example is None and not inputs:
         raise UsageError(
             "a module needs example_inputs", "prune(model, example_inputs=torch.randn(1, 3, 224, 224))"
         )
     if example is None:
-        specs = tuple(parse_input(text) for text in inputs)
+        specs = tuple(each if isinstance(each, InputSpec) else parse_input(each) for each in inputs)
     else:
         specs = input_room.describe(example, module)
     spec = recorded(arch, module) if arch is not None and _is_registry(arch) else arch

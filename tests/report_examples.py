@@ -11,6 +11,7 @@ from prunecli.report.differences import (
     LayerDifference,
     OptionDifference,
     Side,
+    Sizes,
     TensorCounts,
 )
 from prunecli.report.epochs import Sparsity, TrainedStage
@@ -347,12 +348,12 @@ def difference() -> Difference:
         version="0.1.0",
         a=Side(
             "dense|1.pth", "checkpoint", "ab" * 32, NETWORK, (Input((1, 3, 224, 224)),),
-            Totals(25_557_032, 4_133_742_592, 102_228_128), "fvcore", quality=Quality(200, 0.8),
+            Sizes(25_557_032, 4_133_742_592, 102_228_128), "fvcore", quality=Quality(200, 0.8),
         ),
         b=Side(
             "small.json", "report", "cd" * 32, NETWORK, (Input((1, 3, 224, 224)),),
-            Totals(12_700_100, 2_065_000_000, 50_800_400), "torch", ("repair bn",),
-            Quality(200, 0.75, agreement=0.9), 2.5, Totals(25_557_032, 4_133_742_592, 102_228_128),
+            Sizes(12_700_100, 2_065_000_000, 50_800_400), "torch", ("repair bn",),
+            Quality(200, 0.75, agreement=0.9), 2.5, Sizes(25_557_032, 4_133_742_592, 102_228_128),
             Quality(200, 0.8), 4.5,
         ),
         relation="cut",
@@ -367,4 +368,5 @@ def difference() -> Difference:
         options=(OptionDifference("speedup", 2.0, 3.0), OptionDifference("only", ("a", "b"), None)),
         data=DataFacts("digits", 200, True),
         notes=("identified",),
+        command=("prune", "diff", "dense|1.pth", "a b.json"),
     )  # fmt: skip

@@ -9,13 +9,18 @@ from typing import Any
 
 import pytest
 import torch
+from report_examples import finetuning
 from resnet8 import resnet8
 from safetensors.torch import load_file, save_file
 
 import prunecli
 from prunecli import Difference
 from prunecli.errors import InputError, UsageError
-from prunecli.report.model import Proof
+from prunecli.report import html
+from prunecli.report.beside import facts, sizes
+from prunecli.report.figures import Quality
+from prunecli.report.markdown import difference as markdown
+from prunecli.report.model import Proof, Source
 
 DEMO = Path(prunecli.__file__).parent / "demo" / "digits_resnet8.safetensors"
 INPUT = ("1,8,8",)
@@ -82,6 +87,32 @@ def test_a_cut_is_told_by_the_digest_in_its_recipe(folder: Path) -> None:
     back = diff(folder / "half.safetensors", DEMO)
     assert (back.relation, back.verdict) == ("cut", found.verdict)
     assert [(row.a, row.b) for row in back.groups] == [(row.b, row.a) for row in found.groups]
+
+
+def test_without_input_both_are_counted_on_that_of_the_one_that_says_it(folder: Path) -> None:
+    """The demo's network was cut at 1x8x8, and its class takes 1x32x32 unless told: 16 times the MACs."""
+    report = json.loads((folder / "half.json").read_text())
+    before, after = (report[key]["macs"] for key in ("before", "after"))
+    half, told, seen = folder / "half.safetensors", folder / "half.json", folder / "seen.json"
+    for a, b in ((DEMO, half), (DEMO, told), (seen, half)):
+        there, back = diff(a, b, inputs=()), diff(b, a, inputs=())
+        assert (there.a.totals.macs, there.b.totals.macs) == (before, after)
+        assert (back.a.totals.macs, back.b.totals.macs) == (after, before)
+        assert next(sizes(there))[3] == f"{before / after:.2f}x" == "2.00x"
+        assert there.same_inputs and not any("different inputs" in note for note in there.notes)
+
+
+def test_other_inputs_are_said_and_give_no_ratio(folder: Path, no_reload: None) -> None:
+    path = folder / "larger.safetensors"
+    prunecli.prune(DEMO, inputs=("1,16,16",), speedup=2, repair="none").save(path)
+    found = diff(folder / "half.safetensors", path, inputs=())
+    assert next(sizes(found))[3:] == ("-", "-")
+    assert found.notes[-1] == (
+        "MACs are of different inputs, and not compared: half.safetensors takes 1x1x8x8, "
+        "larger.safetensors 1x1x16x16"
+    )
+    assert diff(folder / "half.safetensors", path).same_inputs
+    assert "1x1x8x8" in diff(folder / "half.json", path, inputs=("1,16,16",)).notes[-1]
 
 
 def test_a_cut_whose_weights_changed_says_what_and_how_far(folder: Path, no_reload: None) -> None:
@@ -161,6 +192,32 @@ def test_a_report_and_another_file(a: str, b: str, relation: str, said: str, fol
     inputs = () if b == "colour.pth" else INPUT
     found = diff(folder / a, folder / b, inputs=inputs)
     assert (found.relation, said in found.verdict) == (relation, True), found.verdict
+
+
+def test_trainings_have_no_sizes_but_accuracy_and_files(folder: Path, tmp_path: Path) -> None:
+    half = json.loads((folder / "half.json").read_text())
+    source = Source("half.safetensors", half["output"]["digest"], "safetensors")
+    one = replace(
+        finetuning(), checkpoint=source, before=Quality(9, 0.5), after=Quality(9, 0.75),
+        settings={"lr": 0.1, "clip": None}, gates=(), latency=None,
+    )  # fmt: skip
+    other = replace(one, settings={"lr": 0.2, "clip": None}, output=None)
+    paths = [tmp_path / "one.json", tmp_path / "other.json"]
+    for path, document in zip(paths, (one, other), strict=True):
+        path.write_text(json.dumps(document.to_json()))
+    found = diff(*paths, gates={"min_accuracy": 0.75, "max_params": 5})
+    assert (found.relation, found.verdict) == ("runs", "two runs on the same checkpoint, half.safetensors")
+    assert [(row.name, row.a, row.b) for row in found.options] == [("lr", 0.1, 0.2)]
+    assert {row[1:] for row in sizes(found)} == {("-", "-", "-", "-")}
+    assert dict(facts(found))["first began with"] == "top-1 50.00%"
+    assert [(gate.found, gate.passed) for gate in found.gates] == [(None, False), (0.75, True)]
+    assert "top-1 " in html.difference(found) and "| MACs | - | - | - | - |" in markdown(found)
+    assert diff(paths[0], paths[0]).relation == "identical"
+    cut = diff(folder / "half.json", paths[0], inputs=())
+    assert (cut.relation, cut.a.totals.params) == ("described", half["after"]["params"])
+    assert cut.verdict == "one.json began with the result of half.json, by its digest"
+    assert diff(folder / "half.safetensors", paths[0]).relation == "described"
+    assert diff(folder / "third.json", paths[0]).relation == "different"
 
 
 def test_accuracy_is_that_of_eval_and_the_drop_is_from_the_first(folder: Path) -> None:

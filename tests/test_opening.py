@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -7,6 +8,7 @@ import torch
 from resnet8 import IMAGE, Own, resnet8, same_tensors
 
 import prunecli
+from prunecli.checkpoint.specs import InputSpec
 from prunecli.errors import InputError
 from prunecli.opening import Naming, open_against, open_any
 
@@ -40,6 +42,16 @@ def test_the_other_network_is_the_one_that_the_recipe_names(checkpoint: Path, sa
     other = open_against(checkpoint, UNNAMED, subject)
     assert other.recipe is None
     assert same_tensors(other.network.module.state_dict(), resnet8().state_dict())
+    assert [spec.shape for spec in other.network.specs] == [(1, 3, 32, 32)]
+    large = replace(subject.recipe, inputs=(InputSpec(None, "float32", (1, 3, 48, 48)),))  # type: ignore[type-var]
+    other = open_against(checkpoint, UNNAMED, replace(subject, recipe=large))
+    assert [spec.shape for spec in other.network.specs] == [(1, 3, 48, 48)]
+    given = replace(UNNAMED, inputs=("3,40,40",))
+    other = open_against(checkpoint, given, replace(subject, recipe=large))
+    assert [spec.shape for spec in other.network.specs] == [(1, 3, 40, 40)]
+    named = (InputSpec("ids", "int64", (1, 9)),)
+    other = open_any(checkpoint, replace(UNNAMED, fallback=named))
+    assert [spec.shape for spec in other.network.specs] == [(1, 3, 32, 32)]
     module = resnet8()
     assert open_against(module, UNNAMED, subject).network.module is module
 

@@ -13,12 +13,14 @@ import pytest
 from report_examples import difference
 from rich.console import Console
 
-from prunecli.report.beside import MOST_ROWS
+from prunecli.report import html
+from prunecli.report.beside import MOST_ROWS, sizes
 from prunecli.report.beside import difference as drawn
 from prunecli.report.differences import Difference, LayerDifference
 from prunecli.report.files import write_difference
 from prunecli.report.markdown import LONGEST
 from prunecli.report.markdown import difference as markdown
+from prunecli.report.model import Input
 from prunecli.report.schema import json_schema
 from prunecli.report.spreadsheet import differences
 
@@ -72,7 +74,17 @@ def test_markdown_has_the_figures_of_the_json() -> None:
     assert rows["fc"] == ["10", "8", "7", "-"]
     assert rows["second began with"] == ["4.13 G MACs, 25.6 M parameters, top-1 80.00%, 4.5 ms"]
     assert rows["tensors"] == ["3 equal, 2 changed, 1 only in the first"]
+    assert "<pre>prune diff &#x27;dense|1.pth&#x27; &#x27;a b.json&#x27;</pre>" in text
     assert "dense\\|1.pth" in text and "- identified" in text
+
+
+def test_macs_of_other_inputs_have_no_ratio() -> None:
+    found = difference()
+    other = replace(found, b=replace(found.b, inputs=(Input((1, 3, 32, 32)),)))
+    assert next(sizes(found))[3:] == ("2.00x", "-50.05%")
+    assert next(sizes(other))[3:] == ("-", "-")
+    assert "2.00x" in html.difference(found) and "2.00x" not in html.difference(other)
+    assert "2.01x" in html.difference(other)
 
 
 def test_a_long_one_still_fits_a_comment() -> None:

@@ -23,6 +23,11 @@ def test_every_number_that_differs_is_that_of_the_json() -> None:
     ]
 
 
+def test_what_was_typed_is_there_to_copy() -> None:
+    assert "prune diff 'dense|1.pth' 'a b.json'" in Page(html.difference(difference())).text
+    assert 'class="command"' not in html.difference(replace(difference(), command=()))
+
+
 def test_the_verdict_comes_first_and_names_are_text() -> None:
     odd = "<script>alert(1)</script>"
     found = replace(difference(), verdict=odd, a=replace(difference().a, name=odd, digest=None))

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
@@ -19,6 +19,7 @@ from prunecli.cli.gates import (
     MinAgreement,
     gates,
 )
+from prunecli.cli.jobs import command_line
 from prunecli.cli.options import (
     OUTPUT,
     Arch,
@@ -35,13 +36,12 @@ from prunecli.cli.options import (
     UnsafeLoad,
 )
 from prunecli.errors import UsageError
-from prunecli.gates import Gates, require_passed
-from prunecli.report.reading import is_report
+from prunecli.gates import Gates, require_measurable, require_passed
 
 if TYPE_CHECKING:
     from prunecli.report.differences import Difference
 
-_WHAT = "a checkpoint, or the .json of a report or an inspection."
+_WHAT = "a checkpoint, or the .json of a report (also of a training) or an inspection."
 
 
 # Long because Typer reads the options from the signature.
@@ -73,8 +73,8 @@ def diff(
             "-q",
             "--quiet",
             rich_help_panel=OUTPUT,
-            help="Print only how they are related: identical, changed, cut, resized, alike, described, runs "
-            "or different.",
+            help="Print only how B relates to A, in one word: identical, changed, cut, resized, alike, "
+            "described, runs or different.",
         ),
     ] = False,
     max_params: MaxParams = None,
@@ -107,6 +107,7 @@ def diff(
             arch_args=of.arguments, inputs=of.inputs, unsafe_load=of.unsafe_load, seed=seed, device=device,
             progress=progress, **limits.for_api,
         )  # fmt: skip
+    found = replace(found, command=command_line())
     files.write(found)
     _show(found, json, quiet)
     require_passed(found.gates, instead="another checkpoint")
@@ -122,10 +123,7 @@ class _Files:
         """Raise for a gate or data that does not go with what the files are, for a file that cannot be read,
         and for one that cannot be written.
         """
-        if data is not None and is_report(self.a) and is_report(self.b):
-            raise UsageError("--data measures checkpoints, and both are reports", "leave --data out")
-        if not is_report(self.b) or data is not None:
-            limits.require_data(data)
+        require_measurable(limits, self.a, self.b, data)
         for path in self.reports:
             options.require_ending(path, names.DIFF_ENDINGS)
         for path in (self.a, self.b):

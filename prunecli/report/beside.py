@@ -46,7 +46,10 @@ def sizes(found: Difference, exact: bool = False) -> Iterator[tuple[str, ...]]:
     for name, key in (("MACs", "macs"), ("parameters", "params"), ("bytes of weights", "bytes")):
         first, second = getattr(one, key), getattr(other, key)
         shown = "{:,}".format if exact else (size if key == "bytes" else count)
-        yield name, shown(first), shown(second), times(first, second), _change(first, second)
+        if first is None or second is None or (key == "macs" and not found.same_inputs):
+            yield name, *("-" if value is None else shown(value) for value in (first, second)), "-", "-"
+        else:
+            yield name, shown(first), shown(second), times(first, second), _change(first, second)
     fast, faster = found.a.latency, found.b.latency
     if fast is not None and faster is not None:
         between = (times(fast, faster), _change(fast, faster))
@@ -76,7 +79,7 @@ def facts(found: Difference) -> list[tuple[str, str]]:
     if found.data is not None:
         labels = "" if found.data.labelled else ", without labels"
         said.append(("data", f"{found.data.origin}, {plural(found.data.samples, 'sample')}{labels}"))
-    counters = {found.a.counter, found.b.counter}
+    counters = {found.a.counter, found.b.counter} - {""}
     if len(counters) > 1:
         said.append(("MACs counted by", f"{found.a.counter} and {found.b.counter}"))
     return said
@@ -88,14 +91,15 @@ def _sides(found: Difference) -> tuple[tuple[str, Side], tuple[str, Side]]:
 
 def _before(side: Side) -> Iterator[str]:
     """What a run began with."""
-    if side.before is None:
-        return
-    parts = [f"{count(side.before.macs)} MACs", f"{count(side.before.params)} parameters"]
+    parts = []
+    if side.before is not None and side.before.macs is not None and side.before.params is not None:
+        parts += [f"{count(side.before.macs)} MACs", f"{count(side.before.params)} parameters"]
     if side.dense is not None and side.dense.top1 is not None:
         parts.append(f"top-1 {side.dense.top1:.2%}")
     if side.latency_before is not None:
         parts.append(_milliseconds(side.latency_before))
-    yield ", ".join(parts)
+    if parts:
+        yield ", ".join(parts)
 
 
 def _tensors(found: Difference) -> str:

@@ -14,9 +14,22 @@ Relation = Literal["identical", "changed", "cut", "resized", "alike", "described
 
 
 @dataclass(frozen=True, slots=True)
+class Sizes:
+    """As ``Totals``; None where it is not known."""
+
+    params: int | None = None
+    macs: int | None = None
+    bytes: int | None = None
+
+    @staticmethod
+    def of(totals: Totals) -> Sizes:
+        return Sizes(totals.params, totals.macs, totals.bytes)
+
+
+@dataclass(frozen=True, slots=True)
 class Side:
-    """One of the two: a ``checkpoint``, the ``report`` of a run (figures are those of its result) or an
-    ``inspection``.
+    """One of the two: a ``checkpoint``, the ``report`` of a run (figures are those of its result), an
+    ``inspection``, or the report of a ``training``, which has no sizes.
 
     ``digest`` is the SHA-256 of the checkpoint, or of the one that the report is about (None where none was
     written). ``changed_by`` names what changed the weights since the cut. Of a report, ``before``,
@@ -25,16 +38,16 @@ class Side:
     """
 
     name: str
-    kind: Literal["checkpoint", "report", "inspection"]
+    kind: Literal["checkpoint", "report", "inspection", "training"]
     digest: str | None
     network: NetworkFacts
     inputs: tuple[Input, ...]
-    totals: Totals
+    totals: Sizes
     counter: str
     changed_by: tuple[str, ...] = ()
     quality: Quality | None = None
     latency: float | None = None
-    before: Totals | None = None
+    before: Sizes | None = None
     dense: Quality | None = None
     latency_before: float | None = None
 
@@ -107,6 +120,7 @@ class Difference:
     ``runs`` (two runs on one network); ``different`` (of different networks, which have no ``layers`` to
     compare). ``tensors`` is None where weights were not compared. Quality with ``data`` is that of the
     checkpoints on it, B's agreement is with A. ``gates`` are judged on B, and what accuracy drops by from A.
+    ``command`` is what was typed.
     """
 
     version: str
@@ -122,7 +136,14 @@ class Difference:
     gates: tuple[Gate, ...] = ()
     timings: Mapping[str, float] = field(default_factory=dict)
     notes: tuple[str, ...] = ()
+    command: tuple[str, ...] = ()
     schema: Literal["prunecli.diff/1"] = "prunecli.diff/1"
+
+    @property
+    def same_inputs(self) -> bool:
+        """Whether MACs of the two can be compared: both were counted on inputs of the same shapes."""
+        first, second = (tuple(each.shape for each in side.inputs) for side in (self.a, self.b))
+        return first == second
 
     def to_json(self) -> dict[str, Any]:
         """Plain lists, dicts and scalars, ready for ``json.dumps``."""

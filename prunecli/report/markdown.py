@@ -120,6 +120,8 @@ def difference(found: Difference) -> str:
         Folded("groups", beside.GROUPS, [_escaped(beside.group(row)) for row in found.groups]),
         Folded("layers that differ", beside.LAYERS, layers),
     ]
+    if found.command:
+        parts.append(_folded("how to do it again", _typed(found.command)))
     return _joined(parts, lists)
 
 
@@ -307,8 +309,12 @@ def _again(command: Sequence[str], version: str, source: Source | None, output: 
     if output:
         rows.append((escaped(output.name), f"sha256 {output.digest}, {output.bytes:,} bytes"))
     table = _table(("", ""), rows)
-    said = f"<pre>{html.escape(one_line(shlex.join(command)))}</pre>\n\n" if command else ""
+    said = f"{_typed(command)}\n\n" if command else ""
     return _folded("how to do it again", said + table)
+
+
+def _typed(command: Sequence[str]) -> str:
+    return f"<pre>{html.escape(one_line(shlex.join(command)))}</pre>"
 
 
 _SIZES = (("MACs", "macs"), ("parameters", "params"), ("bytes of weights", "bytes"))

@@ -3,12 +3,15 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from typing import TypeAlias
 
 from prunecli.report.differences import GroupDifference, LayerDifference, Relation, Side
 from prunecli.report.model import GroupRow, Inspection, LayerRow, Report
 from prunecli.report.text import count, size
+from prunecli.report.trained import Finetuning
 
 Rows = Sequence[LayerRow]
+Document: TypeAlias = Report | Inspection | Finetuning
 
 
 def related(
@@ -16,8 +19,8 @@ def related(
     b: Side,
     rows_a: Rows,
     rows_b: Rows,
-    one: Report | Inspection | None,
-    other: Report | Inspection | None,
+    one: Document | None,
+    other: Document | None,
 ) -> tuple[Relation, str]:
     """How they are related, and in words, where one is a report at least: by digests, then by layers."""
     for side, seen, document in ((a, b, other), (b, a, one)):
@@ -26,6 +29,8 @@ def related(
                 return "described", f"{seen.name} is the {seen.kind} of {side.name}, by its digest"
             if document.checkpoint is not None and document.checkpoint.digest == side.digest:
                 return "described", f"{side.name} is what the run of {seen.name} began with, by its digest"
+    if isinstance(one, Finetuning) or isinstance(other, Finetuning):
+        return _trained(a, b, one, other)
     names = [row.name for row in rows_a] == [row.name for row in rows_b]
     if not names:
         shared = len({row.name for row in rows_a} & {row.name for row in rows_b})
@@ -35,6 +40,26 @@ def related(
     if a.digest is not None and a.digest == b.digest:
         return "described", f"{a.name} and {b.name} are about the same file, by its digest"
     return "alike", "the same layers, of another file: nothing is known of the weights"
+
+
+def _trained(a: Side, b: Side, one: Document | None, other: Document | None) -> tuple[Relation, str]:
+    """Where one is the report of a training at least, which has no layers."""
+    both = isinstance(one, Finetuning) and isinstance(other, Finetuning)
+    if a.digest is not None and a.digest == b.digest:
+        if both:
+            return "identical", "two reports of the same file, by its digest"
+        return "described", f"{a.name} and {b.name} are about the same file, by its digest"
+    sources = [None if document is None else document.checkpoint for document in (one, other)]
+    for source, after, before in ((sources[1], b, a), (sources[0], a, b)):
+        if source is not None and source.digest == before.digest:
+            return "described", f"{after.name} began with the result of {before.name}, by its digest"
+    first, second = sources
+    if both and first is not None and second is not None and first.digest == second.digest:
+        return "runs", f"two runs on the same checkpoint, {first.name}"
+    facts = [(side.network.spec, dict(side.network.arguments)) for side in (a, b)]
+    if a.network.spec is not None and facts[0] == facts[1]:
+        return "alike", f"both are of {a.network.spec}: nothing is known of widths and weights"
+    return "different", f"different networks: {_words(a)}, and {_words(b)}"
 
 
 def _runs(a: Side, b: Side, one: Report, other: Report) -> tuple[Relation, str]:
@@ -53,12 +78,15 @@ def different(a: Side, b: Side, shared: int, what: str = "tensor") -> str:
 
 
 def _words(side: Side) -> str:
-    named = side.network.spec or "a module"
+    named = side.network.spec or ("a module" if side.counter else "a network that is not known")
     totals = side.totals
-    return (
-        f"{side.name} is {named} ({count(totals.params)} parameters, {count(totals.macs)} MACs, "
-        f"{size(totals.bytes)})"
+    told = (
+        "" if totals.params is None else f"{count(totals.params)} parameters",
+        "" if totals.macs is None else f"{count(totals.macs)} MACs",
+        "" if totals.bytes is None else size(totals.bytes),
     )
+    sizes = ", ".join(filter(None, told))
+    return f"{side.name} is {named}{f' ({sizes})' if sizes else ''}"
 
 
 def joined_layers(a: Rows, b: Rows, changes: Mapping[str, float]) -> tuple[LayerDifference, ...]:

@@ -31,7 +31,7 @@ def difference(found: Difference) -> str:
         _listed("groups", "Groups", Table("group", "/groups", _groups(), found.groups)),
         _listed("layers", "Layers", Table("layer", "/layers", _layers(found), found.layers)),
         figures.notes(found.notes),
-        Section("about", "What was compared", (_about(found),)),
+        Section("about", "What was compared", (figures.typed(found.command), _about(found))),
     ]
     head = f'<p class="verdict"><b>{text(found.verdict)}</b></p>{figures.verdict(None, (), found.gates)}'
     title = f"{found.a.name} and {found.b.name}"
@@ -50,7 +50,10 @@ def _sizes(found: Difference) -> str:
     for name, key, shown in named:
         one, other = getattr(found.a.totals, key), getattr(found.b.totals, key)
         cells = [number(value, shown, f"/{side}/totals/{key}") for value, side in ((one, "a"), (other, "b"))]
-        rows.append((name, *cells, times(one, other), f"{other - one:+,}"))
+        if one is None or other is None or (key == "macs" and not found.same_inputs):
+            rows.append((name, *cells, "-", "-"))
+        else:
+            rows.append((name, *cells, times(one, other), f"{other - one:+,}"))
     titles = ("", found.a.name, found.b.name, "smaller", "difference")
     return small_table("sizes", titles, [*rows, *_latency(found)], figures=True)
 
@@ -69,7 +72,7 @@ def _facts(found: Difference) -> str:
     rows = []
     for words, key in _SIDES:
         side: Side = getattr(found, key)
-        if side.before is not None:
+        if side.before is not None or side.dense is not None:
             rows.append((f"{words} began with", _before(side, key)))
         if side.changed_by:
             rows.append((f"{words} changed by", text(", ".join(side.changed_by))))
@@ -86,13 +89,13 @@ def _facts(found: Difference) -> str:
 
 def _before(side: Side, key: str) -> str:
     """What a run began with; the figures of its own page are not told again."""
-    assert side.before is not None
     shown: tuple[tuple[str, Callable[[Any], str], str], ...] = (
         ("macs", count, " MACs"), ("params", count, " parameters"), ("bytes", size, " of weights"),
     )  # fmt: skip
     said = [
         number(getattr(side.before, name), words, f"/{key}/before/{name}") + unit
         for name, words, unit in shown
+        if side.before is not None
     ]
     if side.dense is not None and side.dense.top1 is not None:
         said.append(f"top-1 {number(side.dense.top1, '{:.2%}'.format, f'/{key}/dense/top1')}")
@@ -139,5 +142,6 @@ def _about(found: Difference) -> str:
         digest = f'<br><code class="digest">sha256 {text(side.digest)}</code>' if side.digest else ""
         network = text(side.network.spec or "a module")
         rows.append((words, f"{text(side.name)}, {text(side.kind)}, {network}{digest}"))
-    rows.append(("MACs counted by", text(" and ".join(dict.fromkeys((found.a.counter, found.b.counter))))))
+    counters = dict.fromkeys(side.counter for side in (found.a, found.b) if side.counter)
+    rows.append(("MACs counted by", text(" and ".join(counters) or "-")))
     return pairs([*rows, *([("time", figures.spent(found.timings))] if found.timings else [])])

@@ -173,13 +173,6 @@ def again(
     inputs: Sequence[Input], output: Output | None, more: Iterable[tuple[str, str]],
 ) -> Section:  # fmt: skip
     """How to do it again, and how to tell that it is the same."""
-    said = ""
-    if command:
-        line = text(shlex.join(map(one_line, command)))
-        said = (
-            f'<div class="command"><pre tabindex="0" role="region" aria-label="command"><code>{line}</code>'
-            '</pre><button type="button" hidden>copy</button><output></output></div>'
-        )
     facts = [("prunecli", text(version)), ("network", _network(network))]
     if checkpoint:
         facts.append((checkpoint.name, f"{_digest(checkpoint.digest)}<br>{text(checkpoint.layout)}"))
@@ -189,7 +182,18 @@ def again(
         there = number(output.bytes, "{:,} bytes".format, "/output/bytes")
         facts.append((output.name, f"{_digest(output.digest)}<br>{there}"))
     facts.append(("input", "<br>".join(_input(each) for each in inputs) or "-"))
-    return Section("again", "How to do it again", (said, pairs((*facts, *more))))
+    return Section("again", "How to do it again", (typed(command), pairs((*facts, *more))))
+
+
+def typed(command: Sequence[str]) -> str:
+    """What was typed, to copy; nothing where it is not known."""
+    if not command:
+        return ""
+    line = text(shlex.join(map(one_line, command)))
+    return (
+        f'<div class="command"><pre tabindex="0" role="region" aria-label="command"><code>{line}</code>'
+        '</pre><button type="button" hidden>copy</button><output></output></div>'
+    )
 
 
 def settings(found: Mapping[str, Any], at: str) -> str:
