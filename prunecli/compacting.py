@@ -33,6 +33,7 @@ from prunecli.proofs import FORWARD_ERRORS, Subject, patches_for, pruned, relati
 from prunecli.pruning import Result, stored_shapes
 from prunecli.report.model import Goal, Proof, Report
 from prunecli.report.rows import group_rows, layer_rows, pinned_rows
+from prunecli.report.sparse import LayerSparsity
 from prunecli.report.text import plural
 from prunecli.saving import stored
 from prunecli.subjects import Dense, open_dense, require_prunable
@@ -141,6 +142,7 @@ class _Compacting:
                 specs = input_room.smaller(dense.specs, after.total)
                 written = fitted(dense.directory, model, recipe.patches, specs)
         sizes = totals(dense.module, before), totals(model, after)
+        zeros = sparsity(model, dense.specs, after.total)
         reached = sizes[0].macs / max(1, sizes[1].macs)
         report = Report(
             version=__version__,
@@ -160,8 +162,12 @@ class _Compacting:
             timings=dict(clock.seconds),
             proofs=tuple(proofs),
             options={"seed": self.seed},
-            notes=(*_notes(space, found, changed), *unknown_operator_notes(space)),
-            sparsity=sparsity(model, dense.specs, after.total),
+            notes=(
+                *_notes(space, found, changed),
+                *_dead_alone(zeros, found),
+                *unknown_operator_notes(space),
+            ),
+            sparsity=zeros,
         )
         return Result(model, report, plan, space, dense, recipe, written)
 
@@ -314,3 +320,12 @@ def _notes(space: Space, found: Found, changed: Sequence[str]) -> list[str]:
         f"{plural(number, 'dead unit')} {'stays' if number == 1 else 'stay'} {what}"
         for what, number in counts.items()
     ]
+
+
+def _dead_alone(left: Sequence[LayerSparsity], found: Found) -> list[str]:
+    """Why zeros are reported of more channels than the units which stay for a reason of their own."""
+    dead = sum(row.dead for row in left)
+    if dead <= sum(map(len, found.stays.values())):
+        return []
+    these = "channel that is left is dead in its" if dead == 1 else "channels that are left are dead in their"
+    return [f"{dead} {these} layer; a unit of a sum is dead only if all that make it are"]

@@ -55,6 +55,10 @@ def test_a_residual_stream_loses_what_all_of_its_producers_leave_constant(act: n
     assert gone(result) == {"first": 2, "inner": 3}
     assert set(result.plan.keep["first"]) == {1, 2, 4, 5}
     assert result._recipe.changed_by == ("compact (constants of removed units folded into 3 tensors)",)
+    said = "1 channel that is left is dead in its layer; a unit of a sum is dead only if all that make it are"
+    assert said in result.report.notes
+    zero(net.second, [2], -0.3)
+    assert not any("dead in its layer" in note for note in compacted(net, removed=3 + 3).report.notes)
 
 
 def passes(norm: nn.Module, channel: int, value: float) -> bool:

@@ -119,7 +119,7 @@ def test_every_figure_that_was_measured_is_that_of_the_json() -> None:
     keys = ("params", "zeros", "near_zeros", "channels", "dead", "duplicates", "inactive", "two_four")
     assert [number(cell) for cell in idle[sparse["name"]]] == [sparse[key] for key in keys]
     assert list(idle) == [sparse["name"]]
-    assert "1,470 of 16,130 parameters (9.1%), 3 dead channels, 1 duplicate, 2 inactive channels" in text
+    assert "1,470 of 16,130 parameters (9.1%), 3 channels dead in their layer, 1 duplicate" in text
     gates = named(text, "gate")
     assert number(gates["--max-params"][1].split()[0]) == data["gates"][1]["found"]
     assert text.index("| gate |") < text.index("| MACs |")

@@ -28,7 +28,10 @@ def test_one_network_alone_is_no_faster() -> None:
 
 def test_zeros_are_added_up() -> None:
     ((_, said),) = remarks.zeros(SPARSITY)
-    assert said == "1,470 of 16,130 parameters (9.1%), 3 dead channels, 1 duplicate, 2 inactive channels"
+    idle = "3 channels dead in their layer, 1 duplicate, 2 inactive channels"
+    assert said == f"1,470 of 16,130 parameters (9.1%), {idle}"
+    ((_, one),) = remarks.zeros([LayerSparsity("a", 4, 2, 0, 2, 1, 0)])
+    assert one == "2 of 4 parameters (50.0%), 1 channel dead in its layer"
     assert remarks.zeros(()) == []
     assert [remarks.idle(row) for row in SPARSITY] == [True, False]
     assert remarks.zeros([LayerSparsity("a", 0, 0, 0, 0, 0, 0)]) == [("zeros", "0 of 0 parameters (0.0%)")]

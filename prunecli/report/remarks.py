@@ -46,8 +46,10 @@ def zeros(rows: Sequence[LayerSparsity]) -> list[tuple[str, str]]:
     weights = sum(row.params for row in rows)
     there = sum(row.zeros for row in rows)
     parts = [f"{there:,} of {weights:,} parameters ({there / max(1, weights):.1%})"]
+    dead = sum(row.dead for row in rows)
+    # A unit that several layers make is dead only if it is in all of them: there are fewer of those.
+    parts += [f"{plural(dead, 'channel')} dead in {'its' if dead == 1 else 'their'} layer"] if dead else []
     for words, number in (
-        ("dead channel", sum(row.dead for row in rows)),
         ("duplicate", sum(row.duplicates for row in rows)),
         ("inactive channel", sum(row.inactive or 0 for row in rows)),
     ):
