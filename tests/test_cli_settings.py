@@ -173,7 +173,7 @@ def test_files_are_checked_before_any_work(tmp_path: Path) -> None:
     settings.files(checkpoint, None, None).check(False, False)
     with pytest.raises(UsageError, match="no report of that kind") as caught:
         settings.files(checkpoint, None, [Path("a.pdf")]).check(False, False)
-    assert caught.value.hint == "known endings: .json, .md, .csv"
+    assert caught.value.hint == "known endings: .json, .md, .csv, .html"
     with pytest.raises(UsageError, match=r"is a \.safetensors file") as caught:
         settings.files(checkpoint, Path("small.pth"), None).check(False, False)
     assert caught.value.hint == "-o small.safetensors"
