@@ -62,7 +62,7 @@ def foretold(
     # Widths so coarse that this cut misses the target may let another one miss it by more.
     if not goal * (1 - near) <= found <= goal * (1 + tolerance):
         return None
-    least = Figures(**{kind: goal * (1 - near)})
+    least = Figures(**{kind: int(goal * (1 - near))})
     held = Gates(**{f"max_{kind}": getattr(gates, f"max_{kind}")})
     return None if passed(held.judged(least)) else Figures(**{kind: found})
 

@@ -200,7 +200,7 @@ def test_the_table_of_the_page_says_what_keys_come_to(tmp_path: Path) -> None:
     """Its right column is TOML, and its left one what the values become."""
     page = (Path(__file__).parents[1] / "docs" / "config.md").read_text(encoding="utf-8")
     rows = [line.split("|")[1:3] for line in page.splitlines() if line.startswith("| `--")]
-    assert len(rows) == 7
+    assert len(rows) == 8
     for typed, keys in rows:
         words = shlex.split(typed.strip().strip("`"))
         name = words[0][2:]

@@ -102,7 +102,7 @@ def _single(key: Key, raw: Any, where: str, folder: Path) -> Any:
     return str(_inside(raw, folder)) if key.kind is Path else _relocated(key.parameter, raw, folder)
 
 
-def _plainly(number: float) -> str:
+def _plainly(number: Any) -> str:
     """Without an exponent, and whole where it is."""
     if isinstance(number, float) and number.is_integer():
         number = int(number)
