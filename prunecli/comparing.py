@@ -123,10 +123,6 @@ def _distances(
     in_place_of_one: Mapping[str, Tensor] | None = None,
 ) -> tuple[TensorCounts, dict[str, float]]:
     """Of the tensors of two state_dicts, and of each layer's own tensors."""
-    equal = sum(_equal(first[n], second[n]) for n in first.keys() & second.keys())
-    resized = sum(first[n].shape != second[n].shape for n in first.keys() & second.keys())
-    both = len(first.keys() & second.keys())
-    counts = TensorCounts(equal, both - equal - resized, resized, len(first) - both, len(second) - both)
     before = in_place_of_one or all_tensors(one)
     changes = {}
     for name, module in other.named_modules():
@@ -137,13 +133,26 @@ def _distances(
                 *module.named_buffers(recurse=False),
             )
         }
-        pairs = [(before[key], tensor) for key, tensor in own.items() if key in before]
-        comparable = [
-            (x.detach(), y.detach()) for x, y in pairs if x.shape == y.shape and y.is_floating_point()
-        ]
-        if comparable and len(pairs) == len(own) and all(x.shape == y.shape for x, y in pairs):
-            changes[name] = _relative(comparable)
-    return counts, changes
+        change = distance({key: before[key] for key in own if key in before}, own)
+        if change is not None:
+            changes[name] = change
+    return counts_of(first, second), changes
+
+
+def counts_of(first: Mapping[str, Tensor], second: Mapping[str, Tensor]) -> TensorCounts:
+    """Of two state_dicts."""
+    equal = sum(_equal(first[n], second[n]) for n in first.keys() & second.keys())
+    resized = sum(first[n].shape != second[n].shape for n in first.keys() & second.keys())
+    both = len(first.keys() & second.keys())
+    return TensorCounts(equal, both - equal - resized, resized, len(first) - both, len(second) - both)
+
+
+def distance(one: Mapping[str, Tensor], other: Mapping[str, Tensor]) -> float | None:
+    """How far the tensors of a layer have moved; None where not all of them can be compared."""
+    if any(name not in one or one[name].shape != tensor.shape for name, tensor in other.items()):
+        return None
+    pairs = [(one[n].detach(), tensor.detach()) for n, tensor in other.items() if tensor.is_floating_point()]
+    return _relative(pairs) if pairs else None
 
 
 def _relative(pairs: list[tuple[Tensor, Tensor]]) -> float:

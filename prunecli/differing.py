@@ -5,10 +5,12 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
+from typing import TypeAlias
 
 import torch
+from torch import Tensor
 
-from prunecli import __version__
+from prunecli import __version__, unidentified
 from prunecli.checkpoint.specs import InputSpec, Scalar
 from prunecli.clock import Clock
 from prunecli.comparing import Compared, compared, same_layers
@@ -30,8 +32,13 @@ from prunecli.report.rows import layer_rows
 from prunecli.report.text import shape
 from prunecli.report.trained import Finetuning
 from prunecli.subjects import choose_device
+from prunecli.unidentified import Unidentified
+from prunecli.unsafe import opened as read_file
 
 _ONE, _OTHER = "the first network", "the second network"
+
+
+_Opened: TypeAlias = Subject | Document | Unidentified
 
 
 @dataclass(frozen=True)
@@ -41,6 +48,7 @@ class _Seen:
     side: Side
     layers: tuple[LayerRow, ...]
     subject: Subject | None = None
+    tensors: Mapping[str, Tensor] | None = None
     document: Document | None = None
     notes: tuple[str, ...] = ()
 
@@ -82,7 +90,8 @@ def diff(
     clock = Clock(progress)
     naming = Naming(None, arch, arch_args, inputs, unsafe_load)
     with clock.stage("read"):
-        opened = _opened(one, other, naming)
+        runs = data is not None or limits.max_latency is not None
+        opened = _opened(one, other, naming, named=runs or arch is not None)
     with clock.stage("count"):
         alone = replace(naming, inputs=()) if not inputs or _unlike(*opened) else None
         first, second = _seen(one, opened[0], alone), _seen(other, opened[1], alone)
@@ -109,30 +118,60 @@ def diff(
     return replace(found, gates=limits.judged(figures), timings=dict(clock.seconds), notes=told)
 
 
-def _opened(a: Path, b: Path, naming: Naming) -> tuple[Subject | Document, ...]:
-    """A pruned file says of what network it is; that may help with the other."""
+def _opened(a: Path, b: Path, naming: Naming, named: bool) -> tuple[_Opened, _Opened]:
+    """A pruned file says of what network it is; that may help with the other. ``named``: both networks have
+    to be known.
+    """
     if is_report(a) or is_report(b):
         told = {path: read_report(path) for path in (a, b) if is_report(path)}
         naming = replace(naming, fallback=_inputs(next(iter(told.values()))))
-        return tuple(told[path] if path in told else open_any(path, naming) for path in (a, b))
+        first, second = (told[path] if path in told else _known(path, naming) for path in (a, b))
+        return first, second
     try:
-        second = open_any(b, naming)
+        last = open_any(b, naming)
     except (InputError, UsageError):
-        first = open_any(a, naming)
-        return first, _beside(b, naming, first)
-    first = _beside(a, naming, second)
-    if second.recipe is None and first.recipe is not None:
-        second = _beside(b, naming, first)
-    return first, second
+        one = _open(a, naming, named)
+        return one, _beside(b, naming, one, named)
+    one = _beside(a, naming, last, named)
+    if last.recipe is None and isinstance(one, Subject) and one.recipe is not None:
+        return one, _beside(b, naming, one, named)
+    return one, last
 
 
-def _beside(path: Path, naming: Naming, other: Subject) -> Subject:
-    if other.recipe is not None:
+def _beside(path: Path, naming: Naming, other: Subject | Unidentified, named: bool) -> Subject | Unidentified:
+    if isinstance(other, Subject) and other.recipe is not None:
         try:
             return open_against(path, naming, other)
         except (InputError, UsageError):
             pass  # Of another network, then.
-    return open_any(path, naming)
+    return _open(path, naming, named)
+
+
+def _open(path: Path, naming: Naming, named: bool) -> Subject | Unidentified:
+    if named:
+        return _known(path, naming)
+    try:
+        return open_any(path, naming)
+    except UsageError as error:
+        raise _naming(path, error) from None
+    except InputError as error:
+        # What cannot be read at all raises here.
+        return Unidentified(read_file(path, naming.unsafe_load).checkpoint, error)
+
+
+def _known(path: Path, naming: Naming) -> Subject:
+    """Raises errors that name the file."""
+    try:
+        return open_any(path, naming)
+    except (InputError, UsageError) as error:
+        raise _naming(path, error) from None
+
+
+def _naming(path: Path, error: InputError | UsageError) -> InputError | UsageError:
+    if path.name in error.message:
+        return error
+    kind = InputError if isinstance(error, InputError) else UsageError
+    return kind(f"{path.name}: {error.message}", error.hint)
 
 
 def _inputs(document: Document) -> tuple[InputSpec, ...]:
@@ -157,13 +196,13 @@ def _apart(found: Difference) -> list[str]:
     ]
 
 
-def _unlike(a: Subject | Document, b: Subject | Document) -> bool:
+def _unlike(a: _Opened, b: _Opened) -> bool:
     if not isinstance(a, Subject) or not isinstance(b, Subject):
         return False
     return not same_layers(a.network.module.state_dict(), b.network.module.state_dict())
 
 
-def _seen(path: Path, found: Subject | Document, alone: Naming | None) -> _Seen:
+def _seen(path: Path, found: _Opened, alone: Naming | None) -> _Seen:
     """``alone``: how a network may be opened that does not take what the other, unlike it, does."""
     if isinstance(found, Subject):
         try:
@@ -173,6 +212,8 @@ def _seen(path: Path, found: Subject | Document, alone: Naming | None) -> _Seen:
                 raise
             note = "counted on its own input, since it does not run on that of the other"
             return replace(_checkpoint(path, open_any(path, alone)), notes=(note,))
+    if isinstance(found, Unidentified):
+        return _Seen(unidentified.side(found), (), tensors=found.checkpoint.tensors)
     if isinstance(found, Inspection):
         timed = None if found.latency is None else found.latency.before.median
         digest = None if found.checkpoint is None else found.checkpoint.digest
@@ -220,6 +261,8 @@ def _checkpoint(path: Path, subject: Subject) -> _Seen:
 
 def _compared(first: _Seen, second: _Seen) -> Difference:
     a, b = first.side, second.side
+    if first.tensors is not None or second.tensors is not None:
+        return _by_tensors(first, second)
     if first.subject is not None and second.subject is not None:
         found = compared(first.subject, second.subject, a, b)
     else:
@@ -235,6 +278,19 @@ def _compared(first: _Seen, second: _Seen) -> Difference:
         () if found.relation == "different" else groups, found.tensors,
         _options(first.document, second.document), notes=found.notes,
     )  # fmt: skip
+
+
+def _by_tensors(first: _Seen, second: _Seen) -> Difference:
+    """Where one of two checkpoints, at least, is of a network that is not known."""
+    one, other = (
+        seen.subject.network.module.state_dict() if seen.subject is not None else seen.tensors or {}
+        for seen in (first, second)
+    )
+    found = unidentified.compared(one, other, first.side, second.side)
+    rows = () if found.relation == "different" else unidentified.layers(one, other)
+    return Difference(
+        __version__, first.side, second.side, found.relation, found.verdict, rows, (), found.tensors
+    )
 
 
 def _options(a: Document | None, b: Document | None) -> tuple[OptionDifference, ...]:

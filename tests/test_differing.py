@@ -234,6 +234,41 @@ def test_accuracy_is_that_of_eval_and_the_drop_is_from_the_first(folder: Path) -
     assert own.b.quality == prunecli.evaluate(half, data="digits", samples=90).quality
 
 
+def test_networks_that_are_not_known_are_compared_by_their_tensors(folder: Path, tmp_path: Path) -> None:
+    tensors = {
+        "enc.weight": torch.arange(6.0).reshape(2, 3) + 1, "enc.running_mean": torch.ones(2),
+        "dec.weight": torch.ones(4),
+    }  # fmt: skip
+    files = {
+        "one": tensors, "same": tensors, "moved": {**tensors, "enc.weight": tensors["enc.weight"] * 1.5},
+        "small": {**tensors, "dec.weight": torch.ones(3)}, "odd": {"x": torch.ones(5)},
+    }  # fmt: skip
+    for name, content in files.items():
+        torch.save(content, tmp_path / f"{name}.pth")
+    one = tmp_path / "one.pth"
+    for name, relation, params in (
+        ("same", "identical", 10), ("moved", "changed", 10), ("small", "resized", 9), ("odd", "different", 5),
+    ):  # fmt: skip
+        found = diff(one, tmp_path / f"{name}.pth", inputs=(), gates={"max_params": 9})
+        assert (found.relation, found.a.totals.params, found.b.totals.params) == (relation, 10, params)
+        assert (found.a.totals.bytes, found.a.totals.macs) == (48, None)
+        assert [gate.passed for gate in found.gates] == [params <= 9]
+        assert next(sizes(found)) == ("MACs", "-", "-", "-", "-")
+        assert any(note.startswith("one.pth: the network of") for note in found.notes), found.notes
+        assert "| MACs | - | - | - | - |" in markdown(found) and "sha256" in html.difference(found)
+        if relation == "changed":
+            changed = [(row.name, row.shape_a, row.change) for row in found.layers if row.differs]
+            assert changed == [("enc", (2, 3), pytest.approx(0.5, rel=0.02))]
+    mixed = diff(DEMO, one)
+    assert (mixed.relation, mixed.a.totals.params is None) == ("different", False)
+    assert "one.pth is a network that is not known (10 parameters, 48 B)" in mixed.verdict
+    for options in ({"data": "digits"}, {"gates": {"max_latency": 5.0}}):
+        with pytest.raises(InputError, match=r"one\.pth: the network of this checkpoint is not known"):
+            diff(one, DEMO, **options)
+    with pytest.raises(InputError, match=r"one\.pth: "):
+        diff(folder / "half.json", one)
+
+
 def test_what_cannot_be_compared_is_refused(folder: Path) -> None:
     with pytest.raises(UsageError, match="both are reports"):
         diff(folder / "half.json", folder / "third.json", data="digits")
