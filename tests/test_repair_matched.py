@@ -90,8 +90,9 @@ def test_a_step_is_one_of_adam_down_the_mismatch() -> None:
     wanted = x.detach() - LENGTH * whole(drawn).double().std() * gradient.sign()
     clear = gradient.abs() > 1e-6
     moved = whole(of(net, drawn, steps=1).samples).double()
+    assert not torch.equal(moved, x.detach())
     assert clear.double().mean() > 0.9
-    assert torch.allclose(moved[clear], wanted[clear], atol=1e-4)
+    assert torch.allclose(moved[clear], wanted[clear], atol=1e-5)
 
 
 def test_chunks_and_threads_do_not_change_the_bytes() -> None:
@@ -133,6 +134,14 @@ def test_a_channel_that_never_varied_asks_for_nothing() -> None:
     assert float(net[1].running_var[2]) < 1e-12
     before, after = of(net, noise(SPECS, samples=16)).mismatch
     assert after < 0.1 * before < 1, "relative to a deviation of nothing it would be without bound"
+
+
+def test_steps_that_lead_away_are_not_taken(monkeypatch: pytest.MonkeyPatch) -> None:
+    net, drawn = remembering(), noise(SPECS, samples=8)
+    monkeypatch.setattr("prunecli.repair.matched.LENGTH", 1000.0)
+    found = of(net, drawn, steps=2)
+    assert found.mismatch[0] == found.mismatch[1]
+    assert torch.equal(whole(found.samples), whole(drawn))
 
 
 def test_the_seconds_say_how_many_steps() -> None:

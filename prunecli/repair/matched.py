@@ -27,8 +27,10 @@ from prunecli.running.chunks import one_thread_each
 CHUNK = 8
 """Inputs that have the statistics together: enough for a mean, and a thread's work."""
 STEPS, FEWEST = 100, 10
-LENGTH = 0.6
-"""Of the first step, in standard deviations of the inputs."""
+LENGTH = 0.006
+"""Of the first step, in standard deviations of the inputs, for every step that there are: of few, long ones
+lead away.
+"""
 PASSES = 3
 """A step costs about so many forwards: one, and twice that back."""
 
@@ -106,24 +108,28 @@ def _saved(network: nn.Module, inputs: Inputs) -> int:
 
 
 def _moved(network: nn.Module, chunk: Batch, device: torch.device, steps: int) -> tuple[Batch, float, float]:
+    """The nearest of all that were on the way: the first steps may lead away."""
     (given,) = chunk.inputs.tensors
     x = given.detach().to(device, torch.float32).requires_grad_(True)
     # Steps are as long as the inputs are strong, whatever their unit.
-    adam = torch.optim.Adam([x], lr=LENGTH * float(x.detach().std()), eps=1e-12, foreach=False)
+    adam = torch.optim.Adam([x], lr=LENGTH * steps * float(x.detach().std()), eps=1e-12, foreach=False)
     schedule = torch.optim.lr_scheduler.CosineAnnealingLR(adam, steps)
-    start = 0.0
-    for step in range(steps):
+    best, kept, start = float("inf"), x.detach(), None
+    for step in range(steps + 1):
         with torch.enable_grad():
             found = _mismatch(network, chunk.inputs.map(lambda _: x))
             assert found is not None
+            mismatch = float(found.detach())
+            start = mismatch if start is None else start
+            if mismatch < best:
+                best, kept = mismatch, x.detach().clone()
+            if step == steps:
+                break
             (x.grad,) = torch.autograd.grad(found, x)
         adam.step()
         schedule.step()
-        start = float(found.detach()) if step == 0 else start
-    end = _mismatch(network, chunk.inputs.map(lambda _: x.detach()))
-    assert end is not None
-    moved = chunk.inputs.map(lambda _: x.detach().to("cpu", given.dtype))
-    return replace(chunk, inputs=moved), start, float(end)
+    moved = chunk.inputs.map(lambda _: kept.to("cpu", given.dtype))
+    return replace(chunk, inputs=moved), start or 0.0, best
 
 
 _ARGUMENTS: dict[Any, tuple[str, ...]] = {
