@@ -156,8 +156,7 @@ class Pruning:
     ``trace`` gives the space, ``select`` what to keep of it, ``program`` what is trained meanwhile;
     ``otherwise`` is the kind of the report's target where ``asked`` is None. Where ``gates`` do not hold for
     the sizes of the cut, it is neither repaired nor trained, and not trained before the cut either where the
-    target says so much. ``judged`` is what gates of quality look at
-    where nothing is trained.
+    target says so much. ``judged`` is what gates of quality look at where nothing is trained.
     """
 
     dense: Dense
@@ -183,16 +182,7 @@ class Pruning:
         on_device = {name: tensor.to(self.device) for name, tensor in tensors.items()}
         with self.clock.stage("count"):
             before = counted(dense, dense.module, space)
-        failed: dict[str, str] = {}
-        for _ in range(_MOST_ATTEMPTS):
-            with self.clock.stage("score, select, cut"):
-                choice = self.select(space.frozen(failed), on_device, None)
-            with self.clock.stage("prove"):
-                proofs, culprits = self._prove(space, tensors, choice, before.total)
-            if not culprits:
-                break
-            failed |= culprits
-        _require_proved(proofs)
+        choice, proofs, failed = self._proved(space, tensors, on_device, before.total)
         program = None if self.program is None else self.program(space.frozen(failed))
         early = self._too_large(space, before, choice, program)
         if program is not None and program.course.before is not None and early is None:
@@ -219,22 +209,51 @@ class Pruning:
                 specs = input_room.smaller(dense.specs, after_count.total)
                 written = fitted(dense.directory, model, recipe.patches, specs)
         report = self._report(model, choice, space, before, after_count, proofs, failed, mended)
-        report = replace(report, quality=quality)
+        report = self._judged(replace(report, quality=quality), model, program, timed, early)
+        whole = choice.space.resized(space.sizes)
+        states = () if program is None else program.files
+        return Result(model, report, choice.plan, whole, dense, recipe, written, states)
+
+    def _proved(
+        self, space: Space, tensors: Mapping[str, Tensor], on_device: Mapping[str, Tensor], macs: int
+    ) -> tuple[Choice, list[Proof], dict[str, str]]:
+        """A cut that holds, its proofs, and the groups that had to be left whole for it. Raises
+        ``ImpossibleError``.
+        """
+        failed: dict[str, str] = {}
+        for _ in range(_MOST_ATTEMPTS):
+            with self.clock.stage("score, select, cut"):
+                choice = self.select(space.frozen(failed), on_device, None)
+            with self.clock.stage("prove"):
+                proofs, culprits = self._prove(space, tensors, choice, macs)
+            if not culprits:
+                break
+            failed |= culprits
+        _require_proved(proofs)
+        return choice, proofs, failed
+
+    def _judged(
+        self,
+        report: Report,
+        model: nn.Module,
+        program: Program | None,
+        timed: Measured | None,
+        early: Figures | None,
+    ) -> Report:
+        """``report`` with what was trained, how long ``model`` takes (unless it was ``timed`` already), and
+        what the gates say: of all that, or of what was known ``early``.
+        """
         if program is not None:
             notes = tuple(dict.fromkeys((*report.notes, *program.notes)))
             report = replace(report, training=tuple(program.stages), notes=notes)
         if timed is not None:
             report = replace(report, latency=timed.latency, notes=(*report.notes, *timed.notes))
         elif self.latency:
+            dense = self.dense
             report = with_latency(report, dense.module, model, dense.specs, self.device, self.clock)
-        report = replace(
-            report, gates=of_run(self.gates, report) if early is None else self.gates.judged(early)
-        )
-        if early is not None:
-            report = replace(report, notes=(*report.notes, _FORETOLD))
-        whole = choice.space.resized(space.sizes)
-        states = () if program is None else program.files
-        return Result(model, report, choice.plan, whole, dense, recipe, written, states)
+        if early is None:
+            return replace(report, gates=of_run(self.gates, report))
+        return replace(report, gates=self.gates.judged(early), notes=(*report.notes, _FORETOLD))
 
     def _too_large(
         self, space: Space, before: Count, choice: Choice, program: Program | None
