@@ -12,6 +12,7 @@ import torch
 from safetensors import SafetensorError, safe_open
 from torch import Tensor
 
+from prunecli.checkpoint.atomic import Writer
 from prunecli.checkpoint.digests import file_digest, raw_bytes
 from prunecli.errors import InputError, first_line
 
@@ -87,7 +88,7 @@ def _shard_of(index: Path) -> dict[str, str]:
     return names
 
 
-def serialise(file: BinaryIO, tensors: Mapping[str, Tensor], metadata: Mapping[str, str]) -> None:
+def serialise(file: BinaryIO | Writer, tensors: Mapping[str, Tensor], metadata: Mapping[str, str]) -> None:
     """Write ``tensors`` in safetensors format; equal inputs give equal bytes.
 
     The library's own writer leaves the order of metadata to a hash map, so the header is made here: keys
