@@ -7,7 +7,7 @@ target removes it. Where there are no such locks (Windows) nothing is swept.
 """
 
 # System calls by their names: what comes of each that fails matters, and is tested one by one.
-# ruff: noqa: PTH
+# ruff: noqa: PTH102, PTH104, PTH105, PTH108, PTH116, PTH208
 from __future__ import annotations
 
 import ctypes

@@ -17,6 +17,7 @@ import subprocess
 import sys
 import tempfile
 import time
+import warnings
 from collections import Counter
 from collections.abc import Callable
 from dataclasses import dataclass, field
@@ -73,7 +74,10 @@ def contents(megabytes: float) -> list[dict[str, Tensor]]:
 def forked(work: Callable[[int], None]) -> tuple[int, int]:
     """A process that does ``work`` and ends; its number, and where it says how far it is."""
     told, tell = os.pipe()
-    child = os.fork()
+    with warnings.catch_warnings():
+        # Other threads of this process hold nothing that the child asks for.
+        warnings.simplefilter("ignore", DeprecationWarning)
+        child = os.fork()
     if child == 0:
         try:
             os.close(told)
@@ -109,8 +113,8 @@ class Target:
         self.now = 0
 
     def kill(self, at: float, tally: Tally) -> None:
-        """A write that ends well, which sweeps what the last kill left; then one that is killed ``at`` seconds
-        after its begin.
+        """A write that ends well, which sweeps what the last kill left; then one that is killed, ``at``
+        seconds after it began.
         """
 
         def work(tell: int) -> None:
@@ -251,9 +255,7 @@ def table(tallies: dict[str, Tally]) -> str:
                               tally.unswept, round(tally.seconds))), when)
         )  # fmt: skip
     widths = [max(len(row[column]) for row in rows) for column in range(len(titles))]
-    return "\n".join(
-        "  ".join(cell.ljust(w) for cell, w in zip(row, widths, strict=True)).rstrip() for row in rows
-    )
+    return "\n".join("  ".join(map(str.ljust, row, widths)).rstrip() for row in rows)
 
 
 def main() -> int:
