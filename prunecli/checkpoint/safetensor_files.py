@@ -12,7 +12,11 @@ import torch
 from safetensors import SafetensorError, safe_open
 from torch import Tensor
 
+<<<<<<< HEAD
 from prunecli.checkpoint import safetensor_headers, strict_json
+=======
+from prunecli.checkpoint.atomic import Writer
+>>>>>>> writer8
 from prunecli.checkpoint.digests import file_digest, raw_bytes
 from prunecli.errors import InputError, first_line
 
@@ -89,7 +93,7 @@ def _shard_of(index: Path) -> dict[str, str]:
     return names
 
 
-def serialise(file: BinaryIO, tensors: Mapping[str, Tensor], metadata: Mapping[str, str]) -> None:
+def serialise(file: BinaryIO | Writer, tensors: Mapping[str, Tensor], metadata: Mapping[str, str]) -> None:
     """Write ``tensors`` in safetensors format; equal inputs give equal bytes.
 
     The library's own writer leaves the order of metadata to a hash map, so the header is made here: keys
