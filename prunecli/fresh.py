@@ -1,22 +1,23 @@
-"""Reload a file in a process that has seen nothing else, and run it: ``python -m prunecli.fresh``.
+"""Reload a file in a process that has seen nothing else (:mod:`prunecli.processes`), and run it.
 
-The child gets the path and a description of the inputs, never the dense file; it loads, runs on seeded
+That process gets the path and a description of the inputs, never the dense file; it loads, runs on seeded
 inputs and hands back the outputs.
 """
 
 from __future__ import annotations
 
-import json
-import subprocess
-import sys
 import tempfile
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 from torch import Tensor, get_num_threads, set_num_threads
 
+from prunecli import processes
+from prunecli.checkpoint.handover import put, take
 from prunecli.checkpoint.specs import InputSpec
+from prunecli.errors import PruneError
 from prunecli.proofs import relative_error
 from prunecli.report.model import Proof
 
@@ -45,26 +46,17 @@ def reload_proof(
         "plainly": plainly,
         "threads": get_num_threads(),
     }
-    with tempfile.TemporaryDirectory() as folder:
-        answer = Path(folder) / "outputs.safetensors"
-        request["answer"] = str(answer)
-        child = subprocess.run(
-            [sys.executable, "-m", "prunecli.fresh"],
-            input=json.dumps(request),
-            capture_output=True,
-            text=True,
-        )
-        if child.returncode:
-            reason = next(reversed(child.stderr.strip().splitlines()), f"exit code {child.returncode}")
-            return Proof(name, False, None, TOLERANCE, f"{reason:.200}")
-        return replace(_compared(answer, expected), name=name)
+    with tempfile.TemporaryDirectory(prefix="prune-") as folder:
+        try:
+            answer = processes.call("reload", request | {"folder": folder})
+        except processes.DiedError as error:
+            return Proof(name, False, None, TOLERANCE, f"{error!s:.200}")
+        if answer["error"]:
+            return Proof(name, False, None, TOLERANCE, f"{answer['error']:.200}")
+        return replace(_compared(list(take(Path(folder), answer["outputs"]).values()), expected), name=name)
 
 
-def _compared(answer: Path, expected: Sequence[Tensor] | None) -> Proof:
-    from safetensors.torch import load_file
-
-    loaded = load_file(answer)
-    found = [loaded[str(index)] for index in range(len(loaded))]
+def _compared(found: list[Tensor], expected: Sequence[Tensor] | None) -> Proof:
     if expected is None:
         passed = bool(found) and all(bool(t.isfinite().all()) for t in found if t.is_floating_point())
         return Proof(
@@ -80,25 +72,23 @@ def _compared(answer: Path, expected: Sequence[Tensor] | None) -> Proof:
     return Proof(RELOAD, passed, error, TOLERANCE, detail)
 
 
-def _serve() -> None:
-    from safetensors.torch import save_file
-
+def serve(request: Mapping[str, Any]) -> dict[str, Any]:
+    """In the other process."""
     from prunecli.inputs import make
     from prunecli.loading import load
     from prunecli.proofs import evidence
 
-    request = json.load(sys.stdin)
     set_num_threads(request["threads"])
     specs = [InputSpec.from_json(item, "inputs") for item in request["inputs"]]
-    if request["plainly"]:
-        from prunecli.networks.hugging_face import load_plainly
+    try:
+        if request["plainly"]:
+            from prunecli.networks.hugging_face import load_plainly
 
-        module = load_plainly(Path(request["path"]))
-    else:
-        module = load(request["path"], arch=request["arch"])
-    outputs = evidence(module, make(specs))
-    save_file({str(i): t.clone().contiguous() for i, t in enumerate(outputs)}, request["answer"])
-
-
-if __name__ == "__main__":
-    _serve()
+            module = load_plainly(Path(request["path"]))
+        else:
+            module = load(request["path"], arch=request["arch"])
+        outputs = evidence(module, make(specs))
+    except PruneError as error:
+        return {"error": error.message, "outputs": []}
+    named = {str(index): tensor.contiguous() for index, tensor in enumerate(outputs)}
+    return {"error": "", "outputs": put(Path(request["folder"]), named)}

@@ -1,6 +1,6 @@
 """Pickles that run code when they are opened: ``--unsafe-load``, in a process of their own.
 
-The child (``python -m prunecli.unsafe``) opens the file and hands over tensors in a safetensors file, and
+The child (``python -m prunecli.unsafe``) opens the file and hands over tensors as bytes, and
 texts in a JSON file; no object of the pickle reaches this process. That keeps objects apart, and is no
 protection: the child may do whatever the user may. Without the flag nothing here is called.
 """
@@ -22,8 +22,9 @@ from torch import Tensor, nn
 
 from prunecli.checkpoint import pickles
 from prunecli.checkpoint.digests import file_digest
-from prunecli.checkpoint.reading import Checkpoint, dense, read
-from prunecli.checkpoint.safetensor_files import read_one
+from prunecli.checkpoint.handover import put, take
+from prunecli.checkpoint.reading import Checkpoint, read
+from prunecli.checkpoint.soundness import dense, require_names
 from prunecli.checkpoint.unwrapping import unwrap
 from prunecli.checkpoint.validation import Fields, list_of, text
 from prunecli.errors import InputError, first_line
@@ -31,8 +32,8 @@ from prunecli.networks import ultralytics_names
 
 WARNING = "code in the file was allowed to run (--unsafe-load)"
 _AVERAGE, _TRAINED = "ema", "model"
-_TENSORS, _ANSWER = "tensors.safetensors", "answer.json"
-_FIELDS = ("notes", "layout", "dropped", "arch", "error", "hint")
+_ANSWER = "answer.json"
+_FIELDS = ("tensors", "notes", "layout", "dropped", "arch", "error", "hint")
 _MAX_ANSWER = 16 << 20
 
 
@@ -68,8 +69,8 @@ def _from_child(path: Path) -> Opened:
         answer = _answer(Path(folder) / _ANSWER, path, child.returncode)
         if answer["error"]:
             raise InputError(f"'{path}': {answer['error']}", answer["hint"] or None)
-        # A clone, since the file behind the tensors goes away.
-        tensors = {name: tensor.clone() for name, tensor in read_one(Path(folder) / _TENSORS)[0].items()}
+        tensors = take(Path(folder), answer["tensors"])
+    require_names(tensors)
     with path.open("rb") as file:
         kind = pickles.kind(file.read(64))
     layout = ", ".join((f"{kind} opened by running its code", *answer["layout"]))
@@ -88,7 +89,8 @@ def _answer(place: Path, path: Path, code: int) -> dict[str, Any]:
             f"'{path}': the process that opened it gave no answer (exit code {code})",
             "open it in its own project and torch.save(model.state_dict(), FILE)",
         ) from None
-    texts = {key: fields.take(key, text) for key in ("arch", "error", "hint")}
+    texts: dict[str, Any] = {key: fields.take(key, text) for key in ("arch", "error", "hint")}
+    texts["tensors"] = fields.take("tensors", lambda value, _: value)
     return texts | {key: fields.take(key, list_of(text)) for key in ("notes", "layout", "dropped")}
 
 
@@ -100,13 +102,12 @@ def _known(arch: str) -> str:
 
 def _serve(path: Path, folder: Path) -> None:
     """In the child: open ``path``, and leave tensors and texts in ``folder``."""
-    from safetensors.torch import save_file
-
-    answer: dict[str, Any] = dict.fromkeys(_FIELDS, "") | {"notes": [], "layout": [], "dropped": []}
+    answer: dict[str, Any] = dict.fromkeys(_FIELDS, "")
+    answer |= {"tensors": [], "notes": [], "layout": [], "dropped": []}
     try:
         saved, arch, notes = _weights_in(_run(path))
         found = unwrap(saved)
-        save_file({n: t.clone() for n, t in dense(found.tensors).items()}, folder / _TENSORS)
+        answer["tensors"] = put(folder, dense(found.tensors, path.stat().st_size))
         answer |= {"notes": notes, "layout": found.notes, "arch": arch}
         answer["dropped"] = [name[:200] for name in found.dropped]
     except InputError as error:

@@ -2,18 +2,16 @@
 
 from __future__ import annotations
 
-import io
-import json
-import sys
 from pathlib import Path
 
 import pytest
 import torch
-from safetensors.torch import load_file, save_file
+from safetensors.torch import save_file
 from torch import Tensor
 
-from prunecli import fresh
+from prunecli import fresh, processes
 from prunecli.checkpoint import InputSpec, Recipe, tensor_digests, write
+from prunecli.checkpoint.handover import put, take
 from prunecli.fresh import RELOAD, TOLERANCE, reload_proof
 from prunecli.inputs import make
 from prunecli.networks.cifar import REGISTRY
@@ -55,30 +53,44 @@ def test_a_file_that_does_not_load_is_a_failed_proof_with_the_reason(tmp_path: P
     assert "\n" not in proof.detail
 
 
-def served(
-    path: Path, answer: Path, specs: tuple[InputSpec, ...], monkeypatch: pytest.MonkeyPatch
-) -> dict[str, Tensor]:
-    """What the other process does, in this one."""
+def test_the_other_process_loads_runs_and_hands_back(
+    written: tuple[Path, list[Tensor]], tmp_path: Path
+) -> None:
+    """What it does, in this one."""
+    path, outputs = written
     request = {
         "path": str(path),
-        "answer": str(answer),
-        "inputs": [spec.to_json() for spec in specs],
+        "folder": str(tmp_path),
+        "inputs": [spec.to_json() for spec in SPECS],
         "arch": None,
         "plainly": False,
         "threads": torch.get_num_threads(),
     }
-    monkeypatch.setattr(sys, "stdin", io.StringIO(json.dumps(request)))
-    fresh._serve()
-    return load_file(answer)
-
-
-def test_the_other_process_loads_runs_and_hands_back(
-    written: tuple[Path, list[Tensor]], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    path, outputs = written
-    found = served(path, tmp_path / "outputs.safetensors", SPECS, monkeypatch)
+    answer = fresh.serve(request)
+    assert answer["error"] == ""
+    found = take(tmp_path, answer["outputs"])
     assert found.keys() == {"0"}
     torch.testing.assert_close(found["0"], outputs[0])
+    assert "digest" in fresh.serve(request | {"path": str(flipped(path, tmp_path))})["error"]
+
+
+def flipped(path: Path, folder: Path) -> Path:
+    """A copy with one other bit at its end."""
+    content = bytearray(path.read_bytes())
+    content[-1] ^= 1
+    (folder / "flipped").write_bytes(content)
+    return folder / "flipped"
+
+
+def test_a_process_that_dies_is_a_failed_proof(
+    written: tuple[Path, list[Tensor]], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def died(*_: object) -> None:
+        raise processes.DiedError("it was ended by SIGKILL")
+
+    monkeypatch.setattr(processes, "call", died)
+    proof = reload_proof(written[0], SPECS, None)
+    assert (proof.passed, proof.detail) == (False, "it was ended by SIGKILL")
 
 
 @pytest.mark.parametrize(
@@ -92,9 +104,8 @@ def test_the_other_process_loads_runs_and_hands_back(
         ([torch.tensor([1.0, 2.0])] * 2, False),
     ],
 )
-def test_outputs_are_compared(found: list[Tensor], passed: bool, tmp_path: Path) -> None:
-    save_file({str(i): t.clone() for i, t in enumerate(found)}, tmp_path / "answer.safetensors")
-    proof = fresh._compared(tmp_path / "answer.safetensors", [torch.tensor([1.0, 2.0])])
+def test_outputs_are_compared(found: list[Tensor], passed: bool) -> None:
+    proof = fresh._compared(found, [torch.tensor([1.0, 2.0])])
     assert proof.passed is passed
     assert ("same outputs" in proof.detail) is passed
 
@@ -107,16 +118,14 @@ def test_outputs_are_compared(found: list[Tensor], passed: bool, tmp_path: Path)
         ([], False),
     ],
 )
-def test_without_expected_outputs_they_must_be_finite(
-    found: list[Tensor], passed: bool, tmp_path: Path
-) -> None:
-    save_file({str(i): t for i, t in enumerate(found)}, tmp_path / "answer.safetensors")
-    proof = fresh._compared(tmp_path / "answer.safetensors", None)
+def test_without_expected_outputs_they_must_be_finite(found: list[Tensor], passed: bool) -> None:
+    proof = fresh._compared(found, None)
     assert proof.passed is passed
     assert proof.error is None
 
 
 def test_many_outputs_keep_their_order(tmp_path: Path) -> None:
     outputs = [torch.full((2,), float(index)) for index in range(12)]
-    save_file({str(i): t for i, t in enumerate(outputs)}, tmp_path / "answer.safetensors")
-    assert fresh._compared(tmp_path / "answer.safetensors", outputs).error == 0
+    (tmp_path / "answer").mkdir()
+    rows = put(tmp_path / "answer", {str(i): t for i, t in enumerate(outputs)})
+    assert fresh._compared(list(take(tmp_path / "answer", rows).values()), outputs).error == 0

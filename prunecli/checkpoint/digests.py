@@ -27,6 +27,12 @@ def raw_bytes(tensor: Tensor) -> memoryview:
     return flat.view(torch.uint8).numpy().data if flat.numel() else memoryview(b"")
 
 
+def view_of(tensor: Tensor) -> object:
+    """What two tensors have in common that are the same elements of the same memory."""
+    place = (tensor.data_ptr(), tensor.dtype, tuple(tensor.shape), tensor.stride())
+    return place if tensor.numel() else id(tensor)
+
+
 def tensor_digest(tensor: Tensor) -> str:
     """SHA-256 (hex) of dtype, shape and bytes: equal only for tensors that are equal bit by bit."""
     dtype = str(tensor.dtype).removeprefix("torch.")

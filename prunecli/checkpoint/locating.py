@@ -14,6 +14,14 @@ INDEX = "model.safetensors.index.json"
 ENDINGS = (".safetensors", ".pth", ".pt", ".bin", ".ckpt")
 
 
+ZIP = b"PK\x03\x04"
+
+
+def is_pickle(start: bytes) -> bool:
+    """Whether a file that begins with ``start`` (4 bytes) is a ``torch.save`` zip or a bare pickle."""
+    return start.startswith(ZIP) or (start[:1] == b"\x80" and start[1:2] in b"\x02\x03\x04\x05")
+
+
 def is_model_directory(path: Path) -> bool:
     return (path / CONFIG).is_file()
 

@@ -23,14 +23,11 @@ _FAILURES = (
 )  # fmt: skip
 _GLOBAL = re.compile(r"(?:GLOBAL|global|class|build|type)s?:? +`?([\w.]+\.[\w.]+)`? was not an allowed")
 
+TOO_LARGE = "needs more memory than a file of its size may have"
+
 
 class NeedsCodeError(InputError):
     """A pickle that asks for something which is neither a container nor a tensor."""
-
-
-def is_pickle(start: bytes) -> bool:
-    """Whether a file that begins with ``start`` is a ``torch.save`` zip or a bare pickle."""
-    return start.startswith(b"PK\x03\x04") or (start[:1] == b"\x80" and start[1:2] in b"\x02\x03\x04\x05")
 
 
 def kind(start: bytes) -> str:
@@ -64,6 +61,8 @@ def _harmless() -> list[Callable[..., Any] | tuple[Callable[..., Any], str]]:
 
 def _refusal(path: Path, error: BaseException) -> InputError:
     text = str(error)
+    if isinstance(error, MemoryError) or "allocate" in text:
+        return InputError(f"'{path}' {TOO_LARGE}", "it was made so, or is damaged; get it again")
     wanted = re.search(r"GLOBAL ([\w.]+)", text) or _GLOBAL.search(text)
     if wanted:
         name = wanted.group(1)

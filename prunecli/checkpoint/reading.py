@@ -5,7 +5,6 @@ The format is decided by the first bytes, never by the ending. Nothing in a file
 
 from __future__ import annotations
 
-import json
 from collections.abc import Container, Mapping
 from dataclasses import dataclass
 from difflib import get_close_matches
@@ -15,9 +14,9 @@ from pathlib import Path
 import torch
 from torch import Tensor
 
-from prunecli.checkpoint import pickles, safetensor_files
+from prunecli.checkpoint import isolated, pickles, safetensor_files, strict_json
 from prunecli.checkpoint.digests import file_digest
-from prunecli.checkpoint.locating import weights_in
+from prunecli.checkpoint.locating import is_pickle, weights_in
 from prunecli.checkpoint.recipe import Recipe
 from prunecli.checkpoint.unwrapping import Unwrapped, unwrap
 from prunecli.errors import InputError, UsageError
@@ -75,17 +74,6 @@ def require_finite(tensors: Mapping[str, Tensor], *, limits: Container[str] = ()
             )
 
 
-def dense(tensors: Mapping[str, Tensor]) -> dict[str, Tensor]:
-    """``tensors``, contiguous. Raises ``InputError`` for a sparse or quantised one."""
-    for name, tensor in tensors.items():
-        if tensor.layout is not torch.strided or tensor.is_quantized or tensor.is_meta:
-            raise InputError(
-                f"tensor '{name}' is not dense ({str(tensor.layout).removeprefix('torch.')}, {tensor.dtype})",
-                "save the float weights of the network, before quantisation or sparsification",
-            )
-    return {name: tensor.contiguous() for name, tensor in tensors.items()}
-
-
 def _require_file(path: Path) -> None:
     if path.is_dir():
         weights_in(path)
@@ -116,9 +104,8 @@ def _read(given: Path) -> Checkpoint:
     elif safetensor_files.is_index(path, start):
         tensors, digest = safetensor_files.read_shards(path)
         recipe, kind = None, "sharded safetensors"
-    elif pickles.is_pickle(start):
-        found = unwrap(pickles.load(path))
-        return _checkpoint(given, found, pickles.kind(start), file_digest(path), None)
+    elif is_pickle(start):
+        return _checkpoint(given, isolated.read(path), pickles.kind(start), file_digest(path), None)
     else:
         raise _not_a_checkpoint(path, start)
     # A recipe speaks of the names as they stand in the file, and so does a configuration.
@@ -127,17 +114,18 @@ def _read(given: Path) -> Checkpoint:
 
 
 def _checkpoint(path: Path, found: Unwrapped, kind: str, digest: str, recipe: Recipe | None) -> Checkpoint:
-    tensors = dense(found.tensors)
-    return Checkpoint(path, tensors, ", ".join((kind, *found.notes)), found.dropped, digest, recipe)
+    return Checkpoint(path, found.tensors, ", ".join((kind, *found.notes)), found.dropped, digest, recipe)
 
 
 def _recipe(metadata: Mapping[str, str]) -> Recipe | None:
     if RECIPE_KEY not in metadata:
         return None
     try:
-        data = json.loads(metadata[RECIPE_KEY])
-    except (ValueError, RecursionError):
-        raise InputError("the recipe in the file is not JSON", "prune the checkpoint again") from None
+        data = strict_json.parsed(metadata[RECIPE_KEY])
+    except ValueError as error:
+        raise InputError(
+            f"the recipe in the file is no JSON: {error}", "prune the checkpoint again"
+        ) from None
     recipe = Recipe.from_json(data)
     if metadata.get(RECIPE_DIGEST_KEY) != sha256(metadata[RECIPE_KEY].encode()).hexdigest():
         raise InputError("the recipe is not the one that was written: digests differ", "get the file again")

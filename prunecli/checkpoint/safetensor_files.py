@@ -12,10 +12,10 @@ import torch
 from safetensors import SafetensorError, safe_open
 from torch import Tensor
 
+from prunecli.checkpoint import safetensor_headers, strict_json
 from prunecli.checkpoint.digests import file_digest, raw_bytes
 from prunecli.errors import InputError, first_line
 
-MAX_INDEX_BYTES = 64 << 20
 DTYPE_NAMES = {
     torch.float64: "F64", torch.float32: "F32", torch.float16: "F16", torch.bfloat16: "BF16",
     torch.int64: "I64", torch.int32: "I32", torch.int16: "I16", torch.int8: "I8",
@@ -31,13 +31,14 @@ def is_safetensors(start: bytes) -> bool:
 
 def is_index(path: Path, start: bytes) -> bool:
     """Whether ``path`` is the index of a sharded checkpoint (JSON with a ``weight_map``)."""
-    if not start.lstrip().startswith(b"{") or path.stat().st_size > MAX_INDEX_BYTES:
+    if not start.lstrip().startswith(b"{") or path.stat().st_size > strict_json.MAX_BYTES:
         return False
     return b'"weight_map"' in path.read_bytes()
 
 
 def read_one(path: Path) -> tuple[dict[str, Tensor], dict[str, str]]:
     """Tensors and metadata of one file. Raises ``InputError``."""
+    safetensor_headers.check(path)
     try:
         with safe_open(path, framework="pt", device="cpu") as file:
             tensors = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118 (not a mapping)
@@ -64,19 +65,20 @@ def read_shards(index: Path) -> tuple[dict[str, Tensor], str]:
             raise InputError(
                 f"shard '{file}' is missing", f"all files named in {index.name} must lie beside it"
             )
-        tensors |= read_one(file)[0]
+        found = read_one(file)[0]
+        tensors |= {name: tensor for name, tensor in found.items() if names.get(name) == shard}
         digest.update(file_digest(file).encode())
     lost = sorted(names.keys() - tensors.keys())
     if lost:
-        raise InputError(f"'{lost[0]}' is in {index.name} but in no shard", "get the shards again")
+        raise InputError(f"'{lost[0]}' is not in the shard that {index.name} names", "get the shards again")
     return {name: tensors[name] for name in names}, digest.hexdigest()
 
 
 def _shard_of(index: Path) -> dict[str, str]:
     try:
-        data = json.loads(index.read_bytes())
-    except (ValueError, RecursionError):
-        raise InputError(f"'{index}' is not JSON", "get the index file again") from None
+        data = strict_json.parsed(index.read_bytes())
+    except ValueError as error:
+        raise InputError(f"'{index}' is not JSON: {error}", "get the index file again") from None
     names = data.get("weight_map") if isinstance(data, dict) else None
     if not isinstance(names, dict) or not names:
         raise InputError(f"'{index}' has no 'weight_map' of names to files", "get the index file again")

@@ -8,7 +8,15 @@ from typing import Annotated
 import typer
 
 from prunecli.cli import output
-from prunecli.cli.options import OUTPUT, Force, Json, Quiet, require_one_format, require_writable
+from prunecli.cli.options import (
+    OUTPUT,
+    Force,
+    Json,
+    Quiet,
+    require_one_format,
+    require_writable,
+    warm_processes,
+)
 from prunecli.cli.targets import TARGET, target
 
 
@@ -31,6 +39,7 @@ def demo(
     report_file = out.with_suffix(".json")
     for path in (out, report_file):
         require_writable(path, force)
+    warm_processes()
     from prunecli.demo import run
     from prunecli.report.files import write_report
 

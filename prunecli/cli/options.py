@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Annotated, TypeAlias
 
 import typer
 
-from prunecli.checkpoint.locating import weights_in
+from prunecli.checkpoint.locating import is_pickle, weights_in
 from prunecli.cli import names
 from prunecli.errors import InputError, OutputError, UsageError, require_range
 
@@ -260,6 +260,19 @@ def require_readable(path: Path) -> None:
         raise UsageError(f"no such file: {path}", "check the path of the checkpoint")
     if not os.access(path, os.R_OK):
         raise InputError(f"{path} may not be read", "check its permissions")
+    if path.is_file():
+        with path.open("rb") as file:
+            if is_pickle(file.read(4)):
+                warm_processes()
+
+
+def warm_processes() -> None:
+    """For a command that is going to read a pickle, or to load what it wrote: the process for that is made
+    ready while this one imports torch.
+    """
+    from prunecli.processes import warm
+
+    warm()
 
 
 def is_stdout(path: Path) -> bool:

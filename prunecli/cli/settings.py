@@ -23,6 +23,7 @@ from prunecli.cli.options import (
     require_readable,
     require_scores,
     require_writable,
+    warm_processes,
 )
 from prunecli.errors import InputError, UsageError, require_range
 from prunecli.gates import Gates
@@ -185,6 +186,7 @@ class Files:
                 raise UsageError(f"{path} is the checkpoint itself", "choose another name with -o")
             told = path in self.reports and (resume or self._tells_of_nothing(path))
             require_writable(path, force or told or is_stdout(path))
+        warm_processes()
 
     def _tells_of_nothing(self, path: Path) -> bool:
         """Whether ``path`` is the report, under its usual name, of a run that wrote no output."""

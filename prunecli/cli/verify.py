@@ -8,7 +8,15 @@ from typing import Annotated
 import typer
 
 from prunecli.cli import output
-from prunecli.cli.options import Arch, Json, Quiet, UnsafeLoad, require_one_format, require_readable
+from prunecli.cli.options import (
+    Arch,
+    Json,
+    Quiet,
+    UnsafeLoad,
+    require_one_format,
+    require_readable,
+    warm_processes,
+)
 from prunecli.errors import ImpossibleError
 
 
@@ -28,6 +36,7 @@ def verify(
     require_readable(out)
     if against is not None:
         require_readable(against)
+    warm_processes()
     import prunecli
 
     with output.progress(quiet):
