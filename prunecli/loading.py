@@ -6,7 +6,9 @@ integers of existing modules.
 
 from __future__ import annotations
 
+import re
 from collections.abc import Callable, Iterable, Mapping
+from contextlib import AbstractContextManager, nullcontext
 from pathlib import Path
 from typing import Any
 
@@ -22,11 +24,15 @@ from prunecli.checkpoint.specs import Scalar
 from prunecli.errors import ImpossibleError, InputError, UsageError
 from prunecli.networks.building import build, real_maker, recorded
 from prunecli.networks.families import FAMILIES
+from prunecli.networks.limits import limited
 from prunecli.networks.matching import shared_names, under_all_names
+from prunecli.networks.layers import is_geometry
 from prunecli.networks.resolving import load_weights
 from prunecli.networks.sketching import materialise
 
 MAX_ARGUMENT = 1_000_000
+# Names of networks and of classes: no path, no address.
+_PLAIN = re.compile(r"\w[\w.\-]*", re.ASCII)
 
 
 def load(
@@ -62,13 +68,20 @@ def restored(
         )
     recipe = checkpoint.recipe
     verify_digests(checkpoint.tensors, recipe)
-    module, rebuild = _dense(recipe, path, factory, into, arch)
-    resize_module(module, recipe.shapes, recipe.patches)
-    tensors = under_all_names(checkpoint.tensors, shared_names(module))
-    _require_same(module, tensors)
-    load_weights(module, tensors)
-    materialise(module, rebuild)
+    with warranted(checkpoint, named=any(given is not None for given in (factory, into, arch))):
+        module, rebuild = _dense(recipe, path, factory, into, arch)
+        resize_module(module, recipe.shapes, recipe.patches)
+        tensors = under_all_names(checkpoint.tensors, shared_names(module))
+        _require_same(module, tensors)
+        load_weights(module, tensors)
+        materialise(module, rebuild)
     return module.eval()
+
+
+def warranted(checkpoint: Checkpoint, named: bool) -> AbstractContextManager[None]:
+    """Whoever names a network knows what it takes; a file may not exhaust this machine."""
+    weights = sum(tensor.numel() * tensor.element_size() for tensor in checkpoint.tensors.values())
+    return nullcontext() if named else limited(weights)
 
 
 def verify_digests(tensors: Mapping[str, Tensor], recipe: Recipe) -> None:
@@ -157,9 +170,10 @@ def _apply(module: nn.Module, patch: AttributePatch) -> None:
     except AttributeError:
         raise InputError(f"the recipe patches '{where}', but there is no module '{patch.module}'") from None
     old: Any = vars(owner).get(patch.attribute)
-    if patch.attribute.startswith("_") or patch.value < 1:
+    if patch.attribute.startswith("_") or patch.value < 1 or is_geometry(owner, patch.attribute):
         raise InputError(f"refused recipe: it sets '{where}' to {patch.value}")
     if type(old) is int and patch.index is None:
+        _require_cut(where, old, patch.value)
         setattr(owner, patch.attribute, patch.value)
         return
     integers = isinstance(old, tuple | list) and all(type(item) is int for item in old)
@@ -167,8 +181,15 @@ def _apply(module: nn.Module, patch: AttributePatch) -> None:
         raise InputError(
             f"refused recipe: '{where}' is no integer (or tuple of integers) that a cut could change"
         )
+    _require_cut(where, old[patch.index], patch.value)
     items = [*old[: patch.index], patch.value, *old[patch.index + 1 :]]
     setattr(owner, patch.attribute, items if isinstance(old, list) else tuple(items))
+
+
+def _require_cut(where: str, old: int, new: int) -> None:
+    """A cut makes nothing larger."""
+    if new > old:
+        raise InputError(f"refused recipe: it sets '{where}' to {new}, the network has {old}")
 
 
 def _dense(
@@ -189,7 +210,7 @@ def _dense(
         return make(**recipe.arguments), lambda: make(**recipe.arguments)
     if arch is None:
         require_registry(recipe)
-    spec = arch or _local(recipe, path)
+    spec = arch or local(recipe, path)
     try:
         module = build(spec, recipe.arguments)[0]
         found = recorded(spec, module)
@@ -202,7 +223,7 @@ def _dense(
         ) from None
 
 
-def _local(recipe: Recipe, path: Path) -> str:
+def local(recipe: Recipe, path: Path) -> str:
     """What to build: the recipe's network, whose configuration lies beside the weights where it has one."""
     if recipe.arch.startswith("hf:"):
         return f"hf:{path if path.is_dir() else path.parent}"
@@ -218,6 +239,11 @@ def require_registry(recipe: Recipe) -> None:
             f"the recipe needs {kind}, which a file may not run by itself",
             "name it: load(path, factory=f), load(path, into=module), load(path, arch='FILE.py:factory') "
             "or --arch FILE.py:factory",
+        )
+    name = recipe.arch.partition(":")[2]
+    if not _PLAIN.fullmatch(name):
+        raise InputError(
+            f"refused recipe: '{name[:80]}' is not the name of a network", "prune the checkpoint again"
         )
     for name, value in recipe.arguments.items():
         if _too_large(value):

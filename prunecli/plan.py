@@ -9,6 +9,10 @@ from typing import Any
 from prunecli.errors import InputError
 
 
+MAX_UNITS = 2**40
+"""Of a group: more than any tensor has, and few enough digits for every message."""
+
+
 @dataclass(frozen=True)
 class Plan:
     """``keep[group]`` lists the kept unit indices (ascending, in dense numbering) of every group that is cut.
@@ -51,13 +55,13 @@ class Plan:
             raise InputError("not a plan: no 'groups'", "write one with --dry-run --json")
         for name, entry in groups.items():
             if not isinstance(entry, dict) or not isinstance(entry.get("kept"), list):
-                raise InputError(f"not a plan: group '{name}' has no list 'kept'")
+                raise InputError(f"not a plan: group '{name[:120]}' has no list 'kept'")
             kept, size = entry["kept"], entry.get("dense")
-            if type(size) is not int or not all(type(i) is int for i in kept):
-                raise InputError(f"not a plan: group '{name}' needs integers")
+            if type(size) is not int or size > MAX_UNITS or not all(type(i) is int for i in kept):
+                raise InputError(f"not a plan: group '{name[:120]}' needs integers")
             if kept != sorted(set(kept)) or not kept or kept[0] < 0 or kept[-1] >= size:
                 raise InputError(
-                    f"not a plan: group '{name}' keeps indices outside 0..{size - 1} or unsorted"
+                    f"not a plan: group '{name[:120]}' keeps indices outside 0..{size - 1} or unsorted"
                 )
             keep[name], dense[name] = tuple(kept), size
         return Plan(keep, dense)

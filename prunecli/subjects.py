@@ -13,11 +13,11 @@ from torch import Tensor, nn
 from prunecli import inputs as input_room
 from prunecli.assembly import all_tensors
 from prunecli.checkpoint.locating import implied_arch
-from prunecli.checkpoint.reading import require_finite
+from prunecli.checkpoint.reading import Checkpoint, require_finite
 from prunecli.checkpoint.recipe import Recipe
 from prunecli.checkpoint.specs import InputSpec, Scalar
 from prunecli.errors import InputError, UsageError
-from prunecli.loading import verify_digests
+from prunecli.loading import local, require_registry, verify_digests, warranted
 from prunecli.networks import parse_input
 from prunecli.networks.building import build, real_maker, recorded
 from prunecli.networks.families import FAMILIES
@@ -108,10 +108,12 @@ def _from_path(
             f"'{Path(path).name}' was pruned by this tool already",
             f"{instead} instead; prune verify checks this one",
         )
+    typed = arch is not None
     arch = arch or found.arch or implied_arch(Path(path))
     if recipe is not None:
-        arch, arguments, inputs = _by_recipe(checkpoint.tensors, recipe, arch, arguments, inputs)
-    network = resolve(checkpoint.tensors, arch=arch, arguments=arguments, inputs=inputs)
+        arch, arguments, inputs = _by_recipe(checkpoint, recipe, arch, arguments, inputs)
+    with warranted(checkpoint, named=typed):
+        network = resolve(checkpoint.tensors, arch=arch, arguments=arguments, inputs=inputs)
     specs = network.inputs if example is None else input_room.describe(example, network.module)
     source = Source(Path(path).name, checkpoint.digest, checkpoint.layout, checkpoint.dropped)
     own_code = arch is not None and not _is_registry(arch)
@@ -133,7 +135,7 @@ def _from_path(
 
 
 def _by_recipe(
-    tensors: Mapping[str, Tensor],
+    checkpoint: Checkpoint,
     recipe: Recipe,
     arch: str | None,
     arguments: Mapping[str, Scalar],
@@ -142,9 +144,10 @@ def _by_recipe(
     """What this tool wrote without cutting anything (it was trained) says itself what it is. Raises
     ``ImpossibleError`` where a tensor is not the one that was written.
     """
-    verify_digests(tensors, recipe)
+    verify_digests(checkpoint.tensors, recipe)
     if arch is None and _is_registry(recipe.arch):
-        arch, arguments = recipe.arch, {**recipe.arguments, **arguments}
+        require_registry(recipe)
+        arch, arguments = local(recipe, checkpoint.path), {**recipe.arguments, **arguments}
     return arch, arguments, inputs or recipe.inputs
 
 

@@ -11,9 +11,11 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
-from prunecli.checkpoint.specs import InputSpec, Scalar
+from prunecli.checkpoint.specs import InputSpec, Scalar, checked_inputs
 from prunecli.checkpoint.validation import (
     Fields,
+    argument,
+    digest,
     integer,
     list_of,
     mapping_of,
@@ -26,6 +28,8 @@ from prunecli.errors import InputError
 from prunecli.plan import Plan
 
 VERSION = "prunecli.recipe/1"
+MAX_ARGUMENTS = 100
+MAX_CHANGES = 100
 
 
 @dataclass(frozen=True)
@@ -47,7 +51,7 @@ class AttributePatch:
         parts = module.split(".") if module else []
         if attribute.startswith("_") or not attribute.isidentifier() or any(p.startswith("_") for p in parts):
             raise InputError(
-                f"refused recipe: {where} sets '{module}.{attribute}', which is not a public name"
+                f"refused recipe: {where} sets '{module[:120]}.{attribute[:120]}', which is not a public name"
             )
         index = fields.take("index", lambda value, at: None if value is None else integer(value, at))
         return AttributePatch(module, attribute, index, fields.take("value", integer))
@@ -97,18 +101,31 @@ class Recipe:
         """Check and build. Raises ``InputError`` naming the first field that this tool would not write."""
         version = data.get("version") if isinstance(data, dict) else None
         if version != VERSION:
-            raise InputError(f"recipe version {version!r:.60} is not '{VERSION}'", "update prunecli")
+            found = repr(version[:60]) if isinstance(version, str) else type(version).__name__
+            raise InputError(f"recipe version {found} is not '{VERSION}'", "update prunecli")
         fields = Fields(data, "recipe", tuple(Recipe.__dataclass_fields__))
         return Recipe(
             arch=fields.take("arch", text),
-            arguments=fields.take("arguments", mapping_of(scalar)),
-            inputs=fields.take("inputs", list_of(InputSpec.from_json)),
+            arguments=fields.take("arguments", mapping_of(scalar, argument, MAX_ARGUMENTS)),
+            inputs=fields.take("inputs", checked_inputs),
             shapes=fields.take("shapes", mapping_of(shape)),
             patches=fields.take("patches", list_of(AttributePatch.from_json)),
-            plan=fields.take("plan", lambda value, _: Plan.from_json(value)),
-            digests=fields.take("digests", mapping_of(text)),
-            cut_digests=fields.take("cut_digests", mapping_of(text)),
-            changed_by=fields.take("changed_by", list_of(text)),
-            source_digest=fields.take("source_digest", text),
+            plan=fields.take("plan", _plan),
+            digests=fields.take("digests", mapping_of(digest)),
+            cut_digests=fields.take("cut_digests", mapping_of(digest)),
+            changed_by=fields.take("changed_by", list_of(text, MAX_CHANGES)),
+            source_digest=fields.take(
+                "source_digest", lambda value, at: "" if value == "" else digest(value, at)
+            ),
             options=fields.take("options", mapping_of(option)),
         )
+
+
+def _plan(value: object, where: str) -> Plan:
+    """Exactly what :meth:`Plan.to_json` writes; a file given as ``--plan`` may have more around it."""
+
+    def group(entry: object, at: str) -> None:
+        Fields(entry, at, ("dense", "kept")).take("dense", integer)
+
+    Fields(value, where, ("groups",)).take("groups", mapping_of(group))
+    return Plan.from_json(value)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+import re
 from collections.abc import Callable
 from typing import Any, TypeVar
 
@@ -15,6 +16,7 @@ MAX_ENTRIES = 200_000
 MAX_TEXT = 4096
 MAX_INTEGER = 2**48
 MAX_DIMS = 8
+_SHA256 = re.compile("[0-9a-f]{64}")
 
 
 def wrong(where: str, wanted: str, value: object) -> InputError:
@@ -24,9 +26,30 @@ def wrong(where: str, wanted: str, value: object) -> InputError:
     )
 
 
+def too_many(where: str, found: int, most: int) -> InputError:
+    return InputError(
+        f"not a recipe: {where[:120]} has {found} entries, more than {most}",
+        "the file was written by something else, or changed since; prune the checkpoint again",
+    )
+
+
 def text(value: object, where: str) -> str:
     if not isinstance(value, str) or len(value) > MAX_TEXT:
         raise wrong(where, "a short text", value)
+    return value
+
+
+def digest(value: object, where: str) -> str:
+    """SHA-256 in hexadecimal."""
+    if not isinstance(value, str) or not _SHA256.fullmatch(value):
+        raise wrong(where, "a SHA-256", value)
+    return value
+
+
+def argument(value: object, where: str) -> str:
+    """The name of a keyword argument that a caller could type."""
+    if not isinstance(value, str) or not value.isidentifier() or value.startswith("__") or len(value) > 100:
+        raise wrong(where, "named like arguments", value)
     return value
 
 
@@ -70,20 +93,26 @@ def bounds(value: object, where: str) -> tuple[int, int] | None:
     return low, high
 
 
-def list_of(check: Check[T]) -> Check[tuple[T, ...]]:
+def list_of(check: Check[T], most: int = MAX_ENTRIES) -> Check[tuple[T, ...]]:
     def checked(value: object, where: str) -> tuple[T, ...]:
-        if not isinstance(value, list) or len(value) > MAX_ENTRIES:
+        if not isinstance(value, list):
             raise wrong(where, "a list", value)
+        if len(value) > most:
+            raise too_many(where, len(value), most)
         return tuple(check(item, f"{where}[{index}]") for index, item in enumerate(value))
 
     return checked
 
 
-def mapping_of(check: Check[T]) -> Check[dict[str, T]]:
+def mapping_of(
+    check: Check[T], name: Check[str] = text, most: int = MAX_ENTRIES
+) -> Check[dict[str, T]]:
     def checked(value: object, where: str) -> dict[str, T]:
-        if not isinstance(value, dict) or len(value) > MAX_ENTRIES:
+        if not isinstance(value, dict):
             raise wrong(where, "an object", value)
-        return {text(key, where): check(item, f"{where}.{key}") for key, item in value.items()}
+        if len(value) > most:
+            raise too_many(where, len(value), most)
+        return {name(key, f"a name in {where}"): check(item, f"{where}.{key}") for key, item in value.items()}
 
     return checked
 

@@ -64,7 +64,9 @@ def real_maker(spec: str, arguments: Mapping[str, Scalar]) -> Callable[[], nn.Mo
         except _REJECTIONS as error:
             text = " ".join(str(error).split())[:200]
             given = ", ".join(f"{key}={value}" for key, value in arguments.items()) or "no arguments"
-            raise UsageError(f"{spec} cannot be built with {given}: {text}", "check --arch-arg") from None
+            raise UsageError(
+                f"{spec} cannot be built with {given:.200}: {text}", "check --arch-arg"
+            ) from None
 
     return make
 

@@ -41,12 +41,22 @@ def _make(name: str, arguments: Arguments) -> nn.Module:
                 "nc=CLASSES or ch=CHANNELS; for more write FILE.py:factory",
             )
     known = shipped()[name]
-    settings = settings_of(known.path) | {"scale": known.scale, "yaml_file": f"{name}.yaml"}
+    settings = _unfetched(settings_of(known.path)) | {"scale": known.scale, "yaml_file": f"{name}.yaml"}
     options: dict[str, Any] = {**arguments}
     with _silent():
         builder = getattr(_tasks(), known.builder)
         module: nn.Module = builder(settings, verbose=False, **options)
     return module
+
+
+def _unfetched(settings: dict[str, Any]) -> dict[str, Any]:
+    """A YAML may take a part from torchvision (``[channels, name, weights, ...]``), by default with weights
+    from the network.
+    """
+    for _, _, kind, arguments in (*settings["backbone"], *settings["head"]):
+        if kind == "TorchVision":
+            arguments[2:3] = [None]
+    return settings
 
 
 def _tasks() -> Any:
