@@ -24,9 +24,9 @@ from prunecli.checkpoint.specs import Scalar
 from prunecli.errors import ImpossibleError, InputError, UsageError
 from prunecli.networks.building import build, real_maker, recorded
 from prunecli.networks.families import FAMILIES
+from prunecli.networks.layers import is_geometry
 from prunecli.networks.limits import limited
 from prunecli.networks.matching import shared_names, under_all_names
-from prunecli.networks.layers import is_geometry
 from prunecli.networks.resolving import load_weights
 from prunecli.networks.sketching import materialise
 

@@ -14,7 +14,7 @@ from prunecli.checkpoint.atomic import Writer, as_output_error, replacing, requi
 from prunecli.checkpoint.digests import file_digest
 from prunecli.checkpoint.reading import RECIPE_DIGEST_KEY, RECIPE_KEY
 from prunecli.checkpoint.recipe import Recipe
-from prunecli.checkpoint.safetensor_files import DTYPE_NAMES, serialise
+from prunecli.checkpoint.safetensor_files import DTYPE_NAMES, header_of, serialise
 from prunecli.errors import InputError, OutputError, UsageError
 
 
@@ -81,6 +81,19 @@ def serialised(file: Writer, tensors: Mapping[str, Tensor], recipe: Recipe) -> N
                 if tensor.is_complex()
                 else None,
             )
+    serialise(file, tensors, _metadata(recipe))
+
+
+def _metadata(recipe: Recipe) -> dict[str, str]:
     document = json.dumps(recipe.to_json(), sort_keys=True, separators=(",", ":"), allow_nan=False)
     digest = sha256(document.encode()).hexdigest()
-    serialise(file, tensors, {"format": "pt", RECIPE_KEY: document, RECIPE_DIGEST_KEY: digest})
+    return {"format": "pt", RECIPE_KEY: document, RECIPE_DIGEST_KEY: digest}
+
+
+def is_as_written(path: Path, tensors: Mapping[str, Tensor], recipe: Recipe) -> bool:
+    """Whether ``path``, which was read as these, is byte for byte what :func:`write` makes of them: besides
+    the data, which the digests in ``recipe`` are for, there is only the header. Raises ``OSError``.
+    """
+    header = header_of(tensors, _metadata(recipe))
+    with path.open("rb") as file:
+        return file.read(len(header)) == header

@@ -54,12 +54,12 @@ class _Counted(TorchDispatchMode):  # type: ignore[no-untyped-call]
         return func(*args, **options)
 
 
-def _taken(
-    func: Any, args: tuple[Any, ...], options: Mapping[str, Any], given: Sequence[Tensor]
-) -> int:
+def _taken(func: Any, args: tuple[Any, ...], options: Mapping[str, Any], given: Sequence[Tensor]) -> int:
     """Bytes of memory that the result of an operation takes, by doing it without memory."""
     device = options.get("device")
-    on_meta = any(tensor.is_meta for tensor in given) if device is None else torch.device(device).type == "meta"
+    on_meta = (
+        any(tensor.is_meta for tensor in given) if device is None else torch.device(device).type == "meta"
+    )
     if on_meta or func.is_view or func._schema.is_mutable:
         return 0
     try:
