@@ -71,6 +71,7 @@ def test_the_other_process_loads_runs_and_hands_back(
     found = take(tmp_path, answer["outputs"])
     assert found.keys() == {"0"}
     torch.testing.assert_close(found["0"], outputs[0])
+    (tmp_path / "odd").mkdir()
     assert "digest" in fresh.serve(request | {"path": str(flipped(path, tmp_path))})["error"]
 
 
