@@ -8,6 +8,7 @@ import subprocess
 import sys
 import time
 import zipfile
+from collections.abc import Callable
 from pathlib import Path
 
 import pytest
@@ -135,6 +136,31 @@ def test_what_reading_weights_has_no_use_for_ends_the_process(act: str, tmp_path
     assert ran.stdout == ""
     assert outside.read_text() == "as it was"
     assert (tmp_path / "folder" / "inside").exists()
+
+
+def test_what_is_let_through(monkeypatch: pytest.MonkeyPatch) -> None:
+    """The same rule, with the hook and its end in hand."""
+    hooks: list[Callable[[str, tuple[object, ...]], None]] = []
+    ended: list[int] = []
+    monkeypatch.setattr(sys, "addaudithook", hooks.append)
+    monkeypatch.setattr(os, "_exit", ended.append)
+    isolated.confine({"folder": "/here"})
+    for event, arguments in (
+        ("open", ("/here/tensors", "wb", os.O_WRONLY | os.O_CREAT)),
+        ("open", (b"/here/tensors", "wb", os.O_WRONLY)),
+        ("open", ("/elsewhere", "rb", os.O_RDONLY)),
+        ("open", (3, "wb", os.O_WRONLY)),
+        ("import", ("torch._utils",)),
+    ):
+        hooks[0](event, arguments)
+    assert ended == []
+    for event, arguments in (
+        ("open", ("/hereafter", "wb", os.O_WRONLY)),
+        ("open", (b"/elsewhere", "ab", os.O_APPEND | os.O_WRONLY)),
+        ("os.system", ("true",)),
+    ):
+        hooks[0](event, arguments)
+    assert ended == [isolated._FORBIDDEN_EXIT] * 3
 
 
 def test_a_process_that_was_stopped_is_called_hostile(

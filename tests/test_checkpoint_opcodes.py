@@ -54,6 +54,11 @@ def test_what_comes_before_the_damage_is_named(tmp_path: Path) -> None:
     assert wanted(tmp_path / "y") is None
 
 
+def test_not_every_pickle_of_a_long_row_is_looked_at(tmp_path: Path) -> None:
+    (tmp_path / "x").write_bytes(pickle.dumps(1, 2) * 1000 + pickle.dumps(os.system, 2))
+    assert wanted(tmp_path / "x") is None
+
+
 def test_files_that_are_no_pickle(tmp_path: Path) -> None:
     assert wanted(tmp_path / "missing") is None
     with zipfile.ZipFile(tmp_path / "x", "w") as archive:

@@ -64,6 +64,11 @@ def _refusal(path: Path, error: BaseException) -> InputError:
     text = str(error)
     if isinstance(error, MemoryError) or "allocate" in text:
         return InputError(f"'{path}' {TOO_LARGE}", "it was made so, or is damaged; get it again")
+    if "TorchScript" in text:
+        return InputError(
+            f"'{path}' is a TorchScript program, not weights",
+            "in Python: torch.save(torch.jit.load(FILE).state_dict(), NEW)",
+        )
     named = re.search(r"GLOBAL ([\w.]+)", text) or _GLOBAL.search(text)
     name = named.group(1) if named else wanted(path)
     if name:
@@ -71,11 +76,6 @@ def _refusal(path: Path, error: BaseException) -> InputError:
             f"'{path}' is a pickle that needs code to open: it asks for {name:.200}",
             "only where you trust its source: in its own project torch.save(model.state_dict(), NEW), or "
             "--unsafe-load (in Python unsafe_load=True), which lets it do anything",
-        )
-    if "TorchScript" in text:
-        return InputError(
-            f"'{path}' is a TorchScript program, not weights",
-            "in Python: torch.save(torch.jit.load(FILE).state_dict(), NEW)",
         )
     if "Unsupported operand" in text or "Unsupported class" in text:
         reason = text.split("error:")[-1].split("Check")[0].strip()
