@@ -113,7 +113,9 @@ def planned(content: bytes, runs: int, whole: int, seed: int, header: int) -> li
     random = Random(seed)
     drawn = places_of(content, runs + whole, seed)
     flips = [("tensors", "digests", *place) for place in drawn[:runs]]
-    flips += [("header", "digests", byte, random.randrange(8)) for byte in range(0, header_end(content), header)]
+    flips += [
+        ("header", "digests", byte, random.randrange(8)) for byte in range(0, header_end(content), header)
+    ]
     return flips + [("tensors", "whole command", *place) for place in drawn[runs:]]
 
 
