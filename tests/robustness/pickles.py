@@ -137,10 +137,8 @@ def _is_helper(event: Event) -> bool:
     """A fork by prunecli, or ``python -m prunecli.*``."""
     if not _is_ours(event):
         return False
-    return (
-        event.event == "os.fork"
-        or (f"'{sys.executable}'" in event.args[0]
-        and "'-m', 'prunecli" in event.args[1])
+    return event.event == "os.fork" or (
+        f"'{sys.executable}'" in event.args[0] and "'-m', 'prunecli" in event.args[1]
     )
 
 

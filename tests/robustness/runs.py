@@ -6,8 +6,10 @@ A run has a folder of its own, with ``given`` (its inputs), ``out`` (where it wr
 
 from __future__ import annotations
 
+import atexit
 import contextlib
 import ctypes
+import io
 import json
 import os
 import resource
@@ -69,8 +71,8 @@ def places(parent: Path | None = None) -> Iterator[Places]:
 @dataclass(frozen=True)
 class Run:
     """``code``: the exit code, minus the signal that ended it, or None where the time was over.
-    ``grown``: bytes by which its address space grew, or, where that is watched and more, its own memory and
-    that of its descendants. ``extra``: what ``after`` answered.
+    ``grown``: bytes by which its address space grew; ``own``: where that was watched, the most that it and
+    its descendants had for themselves. ``extra``: what ``after`` answered.
     """
 
     code: int | None
@@ -78,6 +80,7 @@ class Run:
     err: str
     seconds: float
     grown: int
+    own: int
     left: tuple[str, ...]
     processes: tuple[str, ...]
     extra: Any
@@ -88,18 +91,24 @@ class Run:
 
 
 def warm() -> None:
-    """Import what commands import, and become the one to whom orphans of a run are handed."""
+    """Do once what runs do, so that nothing is left to import, and become the one to whom orphans of a run
+    are handed.
+    """
     os.environ.setdefault("OMP_NUM_THREADS", "1")
     import torch
 
-    import prunecli.cli.app
     from prunecli.cli import main
 
     torch.set_num_threads(1)
-    prunecli.cli.app.command()
     ctypes.CDLL(None).prctl(_PR_SET_CHILD_SUBREAPER, 1, 0, 0, 0)
-    with open(os.devnull, "w") as nowhere, contextlib.redirect_stdout(nowhere):
-        main(["ls", "schemes"])
+    with places() as at, contextlib.redirect_stdout(io.StringIO()):
+        from .bases import CUT, NETWORK, dense, saved
+
+        net = at.given / "net.pth"
+        net.write_bytes(saved(dense()))
+        for arguments in (["inspect", net, *NETWORK], ["run", net, *NETWORK, *CUT, "--dry-run"]):
+            if code := main([str(argument) for argument in arguments]):
+                raise RuntimeError(f"prune {arguments[0]} ended with {code}")
 
 
 def run(
@@ -128,7 +137,8 @@ def run(
         (at.root / "stdout").read_text(errors="replace"),
         (at.root / "stderr").read_text(errors="replace"),
         taken,
-        max(_number(at.root / "grown"), peak),
+        _number(at.root / "grown"),
+        peak,
         at.left(),
         _orphans(before),
         _extra(at.root / "extra"),
@@ -153,6 +163,8 @@ def _child(
     code = 1
     try:
         os.setpgid(0, 0)
+        # What this process registers is done at its end, what the one before it registered is not.
+        atexit._clear()
         _settle(at)
         size = _address_space()
         if memory is not None:
@@ -162,6 +174,7 @@ def _child(
         _limit(resource.RLIM_INFINITY)
         if after is not None:
             (at.root / "extra").write_text(json.dumps(after(code)))
+        atexit._run_exitfuncs()
         sys.stdout.flush()
         sys.stderr.flush()
     except BaseException:
