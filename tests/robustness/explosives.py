@@ -589,10 +589,14 @@ def _recipe(text_: str) -> bytes:
 
 
 def _recipe_with(**fields: Any) -> bytes:
+    """All of it is as it should be but ``fields``: the digest of the tensor too."""
+    from hashlib import sha256
+
+    right = {"conv1.weight": sha256(b"float32[2, 2]" + FOUR).hexdigest()}
     recipe = {
         "version": "prunecli.recipe/1", "arch": "cifar:resnet8", "arguments": {"in_channels": 1},
         "inputs": [{"name": None, "dtype": "float32", "shape": [1, 1, 8, 8], "bounds": None}],
-        "shapes": {}, "patches": [], "plan": {"groups": {}}, "digests": {}, "cut_digests": {}, "changed_by": [],
+        "shapes": {}, "patches": [], "plan": {"groups": {}}, "digests": right, "cut_digests": right, "changed_by": [],
         "source_digest": "", "options": {},
     }  # fmt: skip
     return _recipe(json.dumps({**recipe, **fields}))

@@ -324,11 +324,11 @@ def judged(found: Run, malice: Malice, way: str) -> list[str]:
     return wrong
 
 
-def work(every: int, ways: tuple[str, ...] | None) -> Any:
+def work(every: int, ways: tuple[str, ...] | None, few: bool) -> Any:
     def mine(share: int, shares: int, end: float) -> Iterable[Case]:
         with tempfile.TemporaryDirectory(prefix="robust-pickles.") as folder:
             bench = Bench.open(Path(folder))
-            for way, malice in chosen(bench, every, share, shares):
+            for way, malice in chosen(bench, every, share, shares, few):
                 if ways is None or way in ways:
                     yield bench.put(malice, way)
                 if time.monotonic() > end:
@@ -337,12 +337,14 @@ def work(every: int, ways: tuple[str, ...] | None) -> Any:
     return mine
 
 
-def chosen(bench: Bench, every: int, share: int, shares: int) -> Iterable[tuple[str, Malice]]:
-    """The main ways in for every file, the others in turns."""
+def chosen(bench: Bench, every: int, share: int, shares: int, few: bool) -> Iterable[tuple[str, Malice]]:
+    """The main ways in for every file, the others in turns; with ``few`` one of all in turns."""
     others = [way for way in WAYS if way not in ("inspect", "run", "load")]
     everything = corpus.corpus(bench.canary, bench.victim, bases.dense(), every)
     for index, malice in enumerate(everything):
-        if index % shares == share:
+        if few:
+            yield list(WAYS)[index % len(WAYS)], malice
+        elif index % shares == share:
             yield from ((way, malice) for way in ("inspect", "run", "load"))
             yield others[index // shares % len(others)], malice
         if malice.form in ("npz", "npy") and share == 0:
@@ -380,13 +382,14 @@ def _faults(cases: list[Case]) -> str:
 def main() -> int:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--every", type=int, default=1, help="only every so-manieth file")
+    parser.add_argument("--few", action="store_true", help="one way in for each file, in turns")
     parser.add_argument("--way", action="append", choices=tuple(WAYS))
     parser.add_argument("--jobs", type=int, default=2)
     parser.add_argument("--seconds", type=float, default=float("inf"))
     given = parser.parse_args()
     cases: list[Case] = []
     begun = shown = time.monotonic()
-    series = work(given.every, tuple(given.way) if given.way else None)
+    series = work(given.every, tuple(given.way) if given.way else None, given.few)
     for case in shared(series, given.jobs, given.seconds):
         cases.append(case)
         if time.monotonic() > shown + 60:
