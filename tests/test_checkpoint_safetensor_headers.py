@@ -65,6 +65,7 @@ WRONG: dict[str, tuple[object, str]] = {
     "twice": ('{"a": {}, "a": {}}', "twice"),
     "deep": ('{"a":' + "[" * 200_000, "nested too deeply"),
     "metadata": (changed(lambda h: h.update(__metadata__={"x": 1})), "no object of texts"),
+    "metadata many": (changed(lambda h: h.update(__metadata__={str(i): "" for i in range(10_001)})), "10001"),
     "metadata list": (changed(lambda h: h.update(__metadata__=["x"])), "no object of texts"),
     "entry": (changed(lambda h: h.update(a=[])), "not just dtype"),
     "more": (changed(lambda h: h["a"].update(stride=[1])), "not just dtype"),

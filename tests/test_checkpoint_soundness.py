@@ -75,6 +75,7 @@ ODD = {
     "sparse": lambda: torch.ones(2, 2).to_sparse(),
     "quantised": lambda: torch.quantize_per_tensor(torch.ones(2), 0.1, 0, torch.qint8),
     "meta": lambda: torch.ones(2, device="meta"),
+    "deep": lambda: torch.ones((1,) * 65),
     "nested": lambda: torch.nested.nested_tensor([torch.ones(2), torch.ones(3)]),
 }
 
@@ -82,5 +83,5 @@ ODD = {
 @pytest.mark.parametrize("odd", ODD)
 @pytest.mark.filterwarnings("ignore")
 def test_what_is_not_dense_is_refused_by_name(odd: str) -> None:
-    with pytest.raises(InputError, match="tensor 'x' is not dense"):
+    with pytest.raises(InputError, match="tensor 'x' (is not dense|has 65 dimensions)"):
         dense({"x": ODD[odd]()}, 100)

@@ -27,9 +27,9 @@ from prunecli.checkpoint.validation import Fields, list_of, text
 from prunecli.errors import InputError
 
 BASE_MEMORY = 500_000_000
-BASE_SECONDS = 4
-BYTES_PER_SECOND = 20_000_000
-WALL_FACTOR = 15
+BASE_SECONDS = 3
+BYTES_PER_SECOND = 100_000_000
+WALL_FACTOR = 30
 _FORBIDDEN = (
     "os.exec", "os.fork", "os.forkpty", "os.posix_spawn", "os.spawn", "os.startfile", "os.system", "os.kill",
     "os.chmod", "os.chown", "os.link", "os.mkdir", "os.remove", "os.rename", "os.rmdir", "os.symlink",

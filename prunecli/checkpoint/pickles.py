@@ -24,6 +24,8 @@ _FAILURES = (
 )  # fmt: skip
 _GLOBAL = re.compile(r"(?:GLOBAL|global|class|build|type)s?:? +`?([\w.]+\.[\w.]+)`? was not an allowed")
 
+_MOST = 4000
+"""Characters of an error that are looked at: a name in the file may have millions."""
 TOO_LARGE = "needs more memory than a file of its size may have"
 
 
@@ -61,7 +63,7 @@ def _harmless() -> list[Callable[..., Any] | tuple[Callable[..., Any], str]]:
 
 
 def _refusal(path: Path, error: BaseException) -> InputError:
-    text = str(error)
+    text = str(error)[:_MOST]
     if isinstance(error, MemoryError) or "allocate" in text:
         return InputError(f"'{path}' {TOO_LARGE}", "it was made so, or is damaged; get it again")
     if "TorchScript" in text:

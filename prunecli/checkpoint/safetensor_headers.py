@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import Any
 
 from prunecli.checkpoint import strict_json
-from prunecli.checkpoint.soundness import require_names
+from prunecli.checkpoint.soundness import MAX_DIMS, require_names
 from prunecli.errors import InputError
 
 METADATA = "__metadata__"
@@ -18,7 +18,7 @@ _BITS = {
     "F16": 16, "BF16": 16, "F32": 32, "F64": 64, "C64": 64, "F4": 4, "F6_E2M3": 6, "F6_E3M2": 6,
     "F8_E4M3": 8, "F8_E5M2": 8, "F8_E8M0": 8, "F8_E4M3FNUZ": 8, "F8_E5M2FNUZ": 8,
 }  # fmt: skip
-_MAX_DIMS = 64
+_MAX_METADATA = 10_000
 _AGAIN = "the copy or download is incomplete; get it again"
 
 
@@ -54,6 +54,8 @@ def _check(path: Path) -> None:
 def _check_metadata(metadata: object) -> None:
     if not isinstance(metadata, dict) or not all(isinstance(value, str) for value in metadata.values()):
         raise ValueError(f"{METADATA} is no object of texts")
+    if len(metadata) > _MAX_METADATA:
+        raise ValueError(f"{METADATA} has {len(metadata)} entries, more than {_MAX_METADATA}")
 
 
 def _place(name: str, entry: object) -> tuple[int, int, str]:
@@ -72,7 +74,7 @@ def _place(name: str, entry: object) -> tuple[int, int, str]:
 
 
 def _integers(value: Any, name: str, wanted: int | None) -> tuple[int, ...]:
-    fits = isinstance(value, list) and len(value) <= _MAX_DIMS and wanted in (None, len(value))
+    fits = isinstance(value, list) and len(value) <= MAX_DIMS and wanted in (None, len(value))
     if not fits or not all(type(item) is int and 0 <= item < 1 << 63 for item in value):
         raise ValueError(f"tensor '{name}' has no sound shape or place")
     return tuple(value)

@@ -16,6 +16,7 @@ from prunecli.report.text import size
 
 MAX_NAME = 1024
 MAX_TENSORS = 200_000
+MAX_DIMS = 64
 SLACK = 64 << 20
 """Bytes beyond twice the file that the tensors may take. A buffer that was expanded before it was saved is
 larger than what is stored of it; one that is larger than this was made to be."""
@@ -52,7 +53,7 @@ def dense(tensors: Mapping[str, Tensor], stored: int) -> dict[str, Tensor]:
     room = 2 * stored + SLACK
     result: dict[str, Tensor] = {}
     for name, tensor in tensors.items():
-        _require_strided(name, tensor)
+        _require_dense(name, tensor)
         key = view_of(tensor)
         if key not in made:
             room -= tensor.numel() * tensor.element_size()
@@ -67,10 +68,14 @@ def dense(tensors: Mapping[str, Tensor], stored: int) -> dict[str, Tensor]:
     return result
 
 
-def _require_strided(name: str, tensor: Tensor) -> None:
+def _require_dense(name: str, tensor: Tensor) -> None:
     layout = tensor.layout
     if layout is not torch.strided or tensor.is_quantized or tensor.is_meta or tensor.is_nested:
         raise InputError(
             f"tensor '{name}' is not dense ({str(layout).removeprefix('torch.')}, {tensor.dtype})",
             "save the float weights of the network, before quantisation or sparsification",
+        )
+    if tensor.dim() > MAX_DIMS:
+        raise InputError(
+            f"tensor '{name}' has {tensor.dim()} dimensions; no network has more than {MAX_DIMS}"
         )

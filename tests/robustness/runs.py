@@ -25,6 +25,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from prunecli import processes
+
 MB = 1 << 20
 _PR_SET_CHILD_SUBREAPER = 36
 _POLL = 0.01
@@ -123,15 +125,20 @@ def run(
     """``action`` in a fork. ``memory``: how much its address space may grow. ``watch``: look at the memory of
     it and its descendants all the time. ``after(code)`` is called in the fork and answers with JSON.
     """
+    server = _server()
     before = _children(os.getpid())
     start = time.monotonic()
     sys.stdout.flush()
     sys.stderr.flush()
     pid = os.fork()
     if pid == 0:
+        processes._server = processes._Server(_Lent(server.process.pid), server.line, os.getpid(), True)  # type: ignore[arg-type]
         _child(action, at, memory, after)
-    code, peak = _wait(pid, start + seconds, watch)
+    code, peak = _wait(pid, start + seconds, watch, server.process.pid)
     taken = time.monotonic() - start
+    if code is None or code < 0:
+        # It may have gone in the middle of a request, whose answer would be taken for the next one's.
+        processes.close()
     return Run(
         code,
         (at.root / "stdout").read_text(errors="replace"),
@@ -143,6 +150,32 @@ def run(
         _orphans(before),
         _extra(at.root / "extra"),
     )
+
+
+@dataclass(frozen=True)
+class _Lent:
+    """A process that is another's child: it can be ended, but not waited for."""
+
+    pid: int
+
+    def poll(self) -> None:
+        return None
+
+    def kill(self) -> None:
+        os.kill(self.pid, signal.SIGKILL)
+
+    def wait(self, _: float | None = None) -> None:
+        return None
+
+
+def _server() -> processes._Server:
+    """The server of fresh processes, kept for all runs: each takes it over for its time, so that none waits
+    for its imports. What it forks for a run is part of that run.
+    """
+    server = processes._running()
+    if not server.asked:
+        processes.call("reload", {"threads": 1, "inputs": [], "plainly": False, "path": "", "arch": None})
+    return server
 
 
 def command(*arguments: object) -> Callable[[], int]:
@@ -217,8 +250,10 @@ def _called(action: Callable[[], int]) -> int:
         return 1
 
 
-def _wait(pid: int, end: float, watch: bool) -> tuple[int | None, int]:
-    """Exit code, and the peak of the memory that it and its descendants have for themselves."""
+def _wait(pid: int, end: float, watch: bool, server: int) -> tuple[int | None, int]:
+    """Exit code, and the peak of the memory that it, its descendants and what ``server`` forks have for
+    themselves.
+    """
     handle = os.pidfd_open(pid)
     peak = 0
     code: int | None = None
@@ -228,7 +263,7 @@ def _wait(pid: int, end: float, watch: bool) -> tuple[int | None, int]:
             if select.select([handle], [], [], max(0.0, min(left, _POLL) if watch else left))[0]:
                 break
             if watch:
-                peak = max(peak, _private(pid))
+                peak = max(peak, _private([*_descendants(pid), *_descendants(server)[1:]]))
             if left <= 0:
                 for one in _descendants(pid):
                     with contextlib.suppress(ProcessLookupError):
@@ -256,12 +291,12 @@ def _descendants(pid: int) -> list[int]:
     return found
 
 
-def _private(pid: int) -> int:
-    """Bytes that a process and its descendants share with nobody: what a fork has of its parent is not
+def _private(pids: Sequence[int]) -> int:
+    """Bytes that processes share with nobody: what a fork has of its parent is not
     counted, nor what a file behind a mapping holds.
     """
     total = 0
-    for one in _descendants(pid):
+    for one in pids:
         with contextlib.suppress(OSError):
             for line in Path(f"/proc/{one}/smaps_rollup").read_text().splitlines():
                 if line.startswith("Private_Dirty:"):
