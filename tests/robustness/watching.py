@@ -5,6 +5,7 @@ from __future__ import annotations
 import io
 import os
 import resource
+import site
 import sys
 import time
 from collections.abc import Callable, Iterator
@@ -12,12 +13,16 @@ from contextlib import contextmanager, redirect_stderr, redirect_stdout
 from dataclasses import dataclass, field
 from pathlib import Path
 
+import torch
+
 PROCESSES = ("subprocess.", "os.system", "os.exec", "os.fork", "os.posix_spawn", "os.spawn", "pty.")
 NETWORK = ("socket.", "urllib.", "http.", "ftplib.", "smtplib.")
 _CHANGING = ("os.remove", "os.rename", "os.rmdir", "os.mkdir", "os.chmod", "os.symlink", "os.link", "shutil.")
 _READABLE = tuple(
-    os.path.realpath(path) for path in {sys.prefix, sys.base_prefix, "/usr", "/lib", "/proc", "/sys", "/dev"}
-)
+    os.path.realpath(path)
+    for path in (sys.prefix, sys.base_prefix, *site.getsitepackages(), os.path.dirname(torch.__path__[0]),
+                 "/usr", "/lib", "/proc", "/sys", "/dev")
+)  # fmt: skip
 
 
 @dataclass
@@ -100,7 +105,7 @@ def peak() -> float:
 def ran(call: Callable[[], int], *allowed: Path) -> Outcome:
     """``call`` is what a command does, in this process."""
     out, err = io.StringIO(), io.StringIO()
-    before, start, hook = peak(), time.perf_counter(), sys.excepthook
+    before, start, hook = peak(), time.process_time(), sys.excepthook
     with watched(*allowed) as events, redirect_stdout(out), redirect_stderr(err):
         try:
             code = call()
@@ -108,5 +113,5 @@ def ran(call: Callable[[], int], *allowed: Path) -> Outcome:
             code = 1
             err.write(f"{type(error).__name__}: {error}\n")
     sys.excepthook = hook
-    seconds = time.perf_counter() - start
+    seconds = time.process_time() - start
     return Outcome(code, out.getvalue(), err.getvalue(), seconds, peak() - before, tuple(events.found))
