@@ -11,9 +11,10 @@ from torch import Tensor, nn
 from prunecli import __version__
 from prunecli import inputs as input_room
 from prunecli.checkpoint.digests import tensor_digest
-from prunecli.checkpoint.locating import bytes_of
+from prunecli.checkpoint.locating import bytes_of, weights_in
 from prunecli.checkpoint.reading import Checkpoint, read
 from prunecli.checkpoint.recipe import Recipe
+from prunecli.checkpoint.writing import is_as_written
 from prunecli.clock import Clock
 from prunecli.errors import ImpossibleError, InputError, first_line
 from prunecli.fresh import RELOAD_HERE, reload_proof
@@ -53,7 +54,7 @@ def verify(
             )
         if factory is None and arch is None and recipe.arch != MODULE:
             require_registry(recipe)
-        proofs = [_digest_proof(checkpoint.tensors, recipe)]
+        proofs = [_digest_proof(checkpoint.tensors, recipe), _whole_proof(checkpoint, recipe)]
     with clock.stage("reload"):
         proofs.append(
             _reload_here(path, recipe, factory)
@@ -102,6 +103,14 @@ def _digest_proof(tensors: Mapping[str, Tensor], recipe: Recipe) -> Proof:
     except ImpossibleError as error:
         return Proof("digests", False, detail=error.message)
     return Proof("digests", True, detail=f"{len(tensors)} tensors as recorded")
+
+
+def _whole_proof(checkpoint: Checkpoint, recipe: Recipe) -> Proof:
+    """With the digests of the tensors, that no bit of the file is another than the one that was written."""
+    path = weights_in(checkpoint.path) if checkpoint.path.is_dir() else checkpoint.path
+    if is_as_written(path, checkpoint.tensors, recipe):
+        return Proof("whole file", True, detail="the header too is byte for byte as prune writes it")
+    return Proof("whole file", False, detail="its header is not byte for byte as prune writes it")
 
 
 def _verify_cut(

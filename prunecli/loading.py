@@ -23,10 +23,11 @@ from prunecli.checkpoint.recipe import AttributePatch, Recipe
 from prunecli.checkpoint.specs import Scalar
 from prunecli.errors import ImpossibleError, InputError, UsageError
 from prunecli.networks.building import build, real_maker, recorded
+from prunecli.networks.catalogue import COUNTERS
 from prunecli.networks.families import FAMILIES
+from prunecli.networks.layers import is_geometry
 from prunecli.networks.limits import limited
 from prunecli.networks.matching import shared_names, under_all_names
-from prunecli.networks.layers import is_geometry
 from prunecli.networks.resolving import Network, load_weights, resolve
 from prunecli.networks.sketching import materialise
 
@@ -192,8 +193,8 @@ def _require_cut(where: str, old: int, new: int) -> None:
 
 
 def dense_of(recipe: Recipe, dense_file: Checkpoint, arch: str | None) -> Network:
-    """The network that ``recipe`` was cut from, with the weights of ``dense_file``. Raises ``InputError``, and
-    ``UsageError`` for an ``arch`` of the caller's.
+    """The network that ``recipe`` was cut from, with the weights of ``dense_file``. Raises ``InputError``,
+    and ``UsageError`` for an ``arch`` of the caller's.
     """
     if arch is None:
         require_registry(recipe)
@@ -281,10 +282,9 @@ def _require_same(module: nn.Module, tensors: Mapping[str, Tensor]) -> None:
             f"tensor '{odd[0]}' is only in {place}", "the recipe names another network, or library version"
         )
     for name, tensor in state.items():
-        if (
-            tensor.shape != tensors[name].shape
-            or tensor.is_floating_point() != tensors[name].is_floating_point()
-        ):
-            raise InputError(
-                f"tensor '{name}' is {list(tensors[name].shape)}, the recipe makes {list(tensor.shape)}"
-            )
+        found = tensors[name]
+        if tensor.shape != found.shape:
+            raise InputError(f"tensor '{name}' is {list(found.shape)}, the recipe makes {list(tensor.shape)}")
+        # What counts batches is a float where weights were averaged.
+        if tensor.is_floating_point() != found.is_floating_point() and not name.endswith(COUNTERS):
+            raise InputError(f"tensor '{name}' is {found.dtype}, the recipe makes {tensor.dtype}")

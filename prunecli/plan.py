@@ -8,7 +8,6 @@ from typing import Any
 
 from prunecli.errors import InputError
 
-
 MAX_UNITS = 2**40
 """Of a group: more than any tensor has, and few enough digits for every message."""
 

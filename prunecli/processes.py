@@ -22,7 +22,7 @@ from dataclasses import asdict, dataclass
 from importlib import import_module
 from pathlib import Path
 from select import select
-from typing import Any
+from typing import Any, NoReturn
 
 from prunecli.errors import first_line
 
@@ -32,7 +32,10 @@ there are limits their ``confine`` comes first.
 """
 MAX_MESSAGE = 64 << 20
 _FORKS = hasattr(os, "fork") and hasattr(socket, "AF_UNIX")
-_LENGTH = 8
+_STATM = Path("/proc/self/statm")
+_COMMAND = (sys.executable, "-m", "prunecli.processes")
+_LENGTH, _END = 8, b"\n"
+"""Of a message its length comes first. An answer ends as JSON never does, so that half of one is none."""
 _PATIENCE = 5.0
 
 
@@ -51,11 +54,12 @@ class Limits:
     wall: float
 
 
-@dataclass(frozen=True)
+@dataclass
 class _Server:
     process: subprocess.Popen[bytes]
     line: socket.socket
     owner: int
+    asked: bool = False
 
 
 _lock = threading.Lock()
@@ -92,12 +96,8 @@ def close() -> None:
     global _server
     with _lock:
         server, _server = _server, None
-    if server is None or server.owner != os.getpid():
-        return
-    server.line.close()
-    # It is idle, so nothing that it forked is left behind.
-    server.process.kill()
-    server.process.wait()
+    if server is not None and server.owner == os.getpid():
+        _end(server)
 
 
 atexit.register(close)
@@ -113,7 +113,7 @@ def _running() -> _Server:
     ours, theirs = socket.socketpair()
     with theirs:
         process = subprocess.Popen(
-            [sys.executable, "-m", "prunecli.processes", str(theirs.fileno())],
+            [*_COMMAND, str(theirs.fileno())],
             stdin=subprocess.DEVNULL,
             stdout=subprocess.DEVNULL,
             stderr=subprocess.DEVNULL,
@@ -129,6 +129,7 @@ def _asked(message: bytes) -> bytes:
     with _lock:
         server = _running()
         try:
+            server.asked = True
             _send(server.line, message)
             reply = _receive(server.line)
         except OSError:
@@ -147,16 +148,21 @@ def _abandon(server: _Server) -> None:
     """At the end of the line the server ends what it has forked, and itself."""
     global _server
     _server = None
+    _end(server)
+
+
+def _end(server: _Server) -> None:
+    """One that has not answered anything yet may still be importing, and is not waited for."""
     server.line.close()
     try:
-        server.process.wait(_PATIENCE)
+        server.process.wait(_PATIENCE if server.asked else 0)
     except subprocess.TimeoutExpired:
         server.process.kill()
         server.process.wait()
 
 
 def _asked_alone(message: bytes) -> bytes:
-    child = subprocess.run([sys.executable, "-m", "prunecli.processes"], input=message, capture_output=True)
+    child = subprocess.run(_COMMAND, input=message, capture_output=True)
     return child.stdout or json.dumps({"died": _ended(child.returncode)}).encode()
 
 
@@ -206,20 +212,24 @@ def _serve(line: socket.socket) -> None:
 def _forked(message: bytes, line: socket.socket) -> bytes:
     task = json.loads(message)
     reading, writing = os.pipe()
-    child = os.fork()
-    if not child:
-        try:
-            os.close(reading)
-            line.close()
-            _answer_into(writing, task)
-        finally:
-            os._exit(0)
+    child = os.fork() or _be_it(reading, writing, line, task)
     os.close(writing)
     limits = task["limits"]
     try:
         return _awaited(child, reading, line, limits["wall"] if limits else None)
     finally:
         os.close(reading)
+
+
+def _be_it(reading: int, writing: int, line: socket.socket, task: Mapping[str, Any]) -> NoReturn:
+    """What a fork does: it answers, and never returns."""
+    try:
+        os.close(reading)
+        line.close()
+        with os.fdopen(writing, "wb") as file:
+            file.write(_answered(task) + _END)
+    finally:
+        os._exit(0)
 
 
 def _awaited(child: int, answers: int, line: socket.socket, wall: float | None) -> bytes:
@@ -242,23 +252,18 @@ def _awaited(child: int, answers: int, line: socket.socket, wall: float | None) 
     if reason:
         os.kill(child, signal.SIGKILL)
     code = os.waitstatus_to_exitcode(os.waitpid(child, 0)[1])
-    if reason or not found:
+    if reason or not found.endswith(_END):
         found = bytearray(json.dumps({"died": reason or _ended(code)}).encode())
     return bytes(found)
 
 
-def _answer_into(place: int, task: Mapping[str, Any]) -> None:
-    with os.fdopen(place, "wb") as file:
-        file.write(_answered(task))
-
-
 def _answered(task: Mapping[str, Any]) -> bytes:
-    os.environ.clear()
-    os.environ.update(task["environment"])
-    os.chdir(task["directory"])
-    sys.path[0] = task["directory"]
-    job = import_module(JOBS[task["job"]])
     try:
+        os.environ.clear()
+        os.environ.update(task["environment"])
+        os.chdir(task["directory"])
+        sys.path[0] = task["directory"]
+        job = import_module(JOBS[task["job"]])
         if task["limits"] is not None:
             _limit(Limits(**task["limits"]))
             job.confine(task["request"])
@@ -284,24 +289,26 @@ def _lower(what: int, most: int) -> None:
     """Never above what holds already."""
     import resource
 
-    soft, hard = resource.getrlimit(what)
-    held = [value for value in (soft, hard) if value != resource.RLIM_INFINITY]
-    resource.setrlimit(what, (min([most, *held]), hard))
+    held = [value for value in resource.getrlimit(what) if value != resource.RLIM_INFINITY]
+    # At the lower one of seconds the kernel says why, at the upper it only kills.
+    resource.setrlimit(what, (min([most, *held]), min([most + 1, *held])))
 
 
 def _address_space() -> int:
     """Bytes of this process's address space; 0 where the kernel does not tell."""
     try:
-        return int(Path("/proc/self/statm").read_text().split()[0]) * os.sysconf("SC_PAGE_SIZE")
+        return int(_STATM.read_text().split()[0]) * os.sysconf("SC_PAGE_SIZE")
     except OSError:
         return 0
 
 
-if __name__ == "__main__":
-    # As a module of its own name, so that what the jobs import is this one.
-    from prunecli import processes
-
-    if len(sys.argv) > 1:
-        processes._serve(socket.socket(fileno=int(sys.argv[1])))
+def main(arguments: list[str]) -> None:
+    """The server on the socket of that number; with none, one request on stdin."""
+    if arguments:
+        _serve(socket.socket(fileno=int(arguments[0])))
     else:
-        sys.stdout.buffer.write(processes._answered(json.loads(sys.stdin.buffer.read())))
+        sys.stdout.buffer.write(_answered(json.loads(sys.stdin.buffer.read())))
+
+
+if __name__ == "__main__":
+    main(sys.argv[1:])

@@ -10,7 +10,7 @@ from torch import Tensor, nn
 
 from prunecli import inputs as input_room
 from prunecli.assembly import all_tensors, named_once, rebuilt
-from prunecli.checkpoint.directories import write_directory
+from prunecli.checkpoint.directories import left_out, write_directory
 from prunecli.checkpoint.recipe import Recipe
 from prunecli.checkpoint.specs import InputSpec
 from prunecli.checkpoint.writing import write
@@ -65,6 +65,7 @@ class Saving:
                 self._check(temporary, plainly=True)
             self._check(temporary)
             self.notes.append(written.note)
+            self.notes.extend(f"{name} leads out of {source} and was left out" for name in left_out(source))
 
         recipe = replace(self.recipe, arguments={DIGEST_ARGUMENT: config_digest(written.config)})
         return write_directory(

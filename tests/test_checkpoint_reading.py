@@ -156,6 +156,8 @@ def bad_files(directory: Path) -> dict[str, Path]:
     files["module"] = saved(directory / "module.pth", nn.Linear(2, 2))
     files["arrays"] = directory / "arrays.pkl"
     files["arrays"].write_bytes(pickle.dumps({"a": np.ones(3)}))
+    files["protocol"] = directory / "protocol.pkl"
+    files["protocol"].write_bytes(pickle.dumps({"a": 1}, 5))
     files["list"] = saved(directory / "list.pth", [1, 2])
     files["numbers"] = saved(directory / "numbers.pth", {"epoch": 3})
     files["two"] = saved(directory / "two.pth", {"g": WEIGHTS, "d": WEIGHTS})
@@ -174,7 +176,8 @@ REFUSALS = {
     "cut": "damaged safetensors",
     "code": r"needs code to open: it asks for .*Custom",
     "module": r"needs code to open: it asks for torch\.nn\.modules\.linear\.Linear",
-    "arrays": "not one that torch.save makes",
+    "arrays": r"needs code to open: it asks for numpy\._?core\.multiarray\._reconstruct",
+    "protocol": "not one that torch.save makes",
     "list": "the file holds a list",
     "numbers": "no weights found; the file holds 'epoch'",
     "two": "several sets of weights found",

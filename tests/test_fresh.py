@@ -14,6 +14,8 @@ from prunecli.checkpoint import InputSpec, Recipe, tensor_digests, write
 from prunecli.checkpoint.handover import put, take
 from prunecli.fresh import RELOAD, TOLERANCE, reload_proof
 from prunecli.inputs import make
+from prunecli.loading import load
+from prunecli.networks import hugging_face
 from prunecli.networks.cifar import REGISTRY
 from prunecli.plan import Plan
 
@@ -71,6 +73,7 @@ def test_the_other_process_loads_runs_and_hands_back(
     found = take(tmp_path, answer["outputs"])
     assert found.keys() == {"0"}
     torch.testing.assert_close(found["0"], outputs[0])
+    (tmp_path / "odd").mkdir()
     assert "digest" in fresh.serve(request | {"path": str(flipped(path, tmp_path))})["error"]
 
 
@@ -80,6 +83,18 @@ def flipped(path: Path, folder: Path) -> Path:
     content[-1] ^= 1
     (folder / "flipped").write_bytes(content)
     return folder / "flipped"
+
+
+def test_it_can_ask_the_librarys_own_loader(
+    written: tuple[Path, list[Tensor]], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    path, outputs = written
+    monkeypatch.setattr(hugging_face, "load_plainly", load)
+    request = {
+        "path": str(path), "folder": str(tmp_path), "inputs": [spec.to_json() for spec in SPECS],
+        "plainly": True, "threads": torch.get_num_threads(),
+    }  # fmt: skip
+    torch.testing.assert_close(take(tmp_path, fresh.serve(request)["outputs"])["0"], outputs[0])
 
 
 def test_a_process_that_dies_is_a_failed_proof(

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import resource
 import signal
 import socket
 import subprocess
@@ -40,27 +41,22 @@ def serve(request):
     return {"before": before, "pid": os.getpid(), "directory": os.getcwd(), "first": sys.path[0],
             "word": os.environ.get("PRUNE_TEST_WORD"), "confined": getattr(prunecli, "confined", False)}
 """
+START = """
+import sys
+sys.path.append({folder!r})
+from prunecli import processes
+processes.JOBS = {{"trial": "trial_job"}}
+processes.main(sys.argv[1:])
+"""
 ROOM = Limits(1 << 30, 10, 30.0)
 
 
 @pytest.fixture
 def served(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
     """A server of its own with a job to try things on, which imports nothing else."""
-    package = tmp_path / "jobs"
-    package.mkdir()
-    (package / "trial_job.py").write_text(JOB)
-    (package / "sitecustomize.py").write_text(
-        "import importlib.abc, sys\n"
-        "class Trial(importlib.abc.MetaPathFinder):\n"
-        "    def find_spec(self, name, path, target=None):\n"
-        "        if name == 'prunecli.processes':\n"
-        "            sys.meta_path.remove(self)\n"
-        "            import prunecli.processes\n"
-        "            prunecli.processes.JOBS = {'trial': 'trial_job'}\n"
-        "            return None\n"
-        "sys.meta_path.insert(0, Trial())\n"
-    )
-    monkeypatch.setenv("PYTHONPATH", f"{package}{os.pathsep}{Path(__file__).parent.parent}")
+    (tmp_path / "trial_job.py").write_text(JOB)
+    code = START.format(folder=str(tmp_path))
+    monkeypatch.setattr(processes, "_COMMAND", (sys.executable, "-c", code))
     processes.close()
     yield
     processes.close()
@@ -136,10 +132,75 @@ def test_a_server_that_was_killed_is_said_and_replaced(served: None) -> None:
     assert call("trial", {})["before"] == 0
 
 
+def test_a_server_that_dies_over_a_request_is_said(served: None) -> None:
+    server = processes._running().process
+    call("trial", {})
+    signal.signal(signal.SIGALRM, lambda *_: server.kill())
+    signal.setitimer(signal.ITIMER_REAL, 0.3)
+    with pytest.raises(DiedError, match="the server of fresh processes ended"):
+        call("trial", {"sleep": 5})
+    assert call("trial", {})["before"] == 0
+
+
+def test_a_server_that_went_between_two_requests_is_said(
+    served: None, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    ours, theirs = socket.socketpair()
+    theirs.close()
+    gone = processes._Server(processes._running().process, ours, os.getpid())
+    monkeypatch.setattr(processes, "_running", lambda: gone)
+    with pytest.raises(DiedError, match="the server of fresh processes ended"):
+        call("trial", {})
+    ours.close()
+
+
+def test_one_that_is_not_asked_is_not_waited_for(served: None) -> None:
+    start = time.monotonic()
+    processes.warm()
+    server = processes._running().process
+    processes.close()
+    assert not alive(server.pid)
+    assert time.monotonic() - start < 1
+
+
+LIMITED = """
+import sys
+{before}
+from prunecli.processes import Limits, _limit
+_limit(Limits(1 << 28, 7, 1.0))
+import resource
+print(resource.getrlimit(resource.RLIMIT_CPU)[0], resource.getrlimit(resource.RLIMIT_AS)[0] > 1 << 28)
+"""
+
+
+@pytest.mark.parametrize(
+    ("before", "printed"),
+    [
+        ("", "8 True"),
+        ("import resource; resource.setrlimit(resource.RLIMIT_CPU, (6, 6))", "6 True"),
+        ("import prunecli.processes as p; p._address_space = lambda: 0", "8 False"),
+        ("import prunecli.processes as p; p._STATM = p.Path('/nowhere')", "8 False"),
+    ],
+)
+def test_limits_are_never_above_what_holds(before: str, printed: str) -> None:
+    ran = subprocess.run(
+        [sys.executable, "-c", LIMITED.format(before=before)], capture_output=True, text=True, check=True
+    )
+    assert ran.stdout.strip() == printed
+
+
+def test_a_system_without_limits_has_none(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setitem(sys.modules, "resource", None)
+    before = resource.getrlimit(resource.RLIMIT_CPU)
+    processes._limit(ROOM)
+    assert resource.getrlimit(resource.RLIMIT_CPU) == before
+
+
 def test_nothing_outlives_the_caller(served: None) -> None:
     """Killed in the middle of a request, so that nothing of it can clean up."""
     code = (
         "from prunecli import processes\n"
+        f"processes._COMMAND = {processes._COMMAND!r}\n"
         "print(processes._running().process.pid, flush=True)\n"
         "processes.call('trial', {'sleep': 60})\n"
     )

@@ -22,8 +22,10 @@ def file_digest(path: Path) -> str:
 
 
 def raw_bytes(tensor: Tensor) -> memoryview:
-    """The elements of a CPU ``tensor`` in row-major order, as stored in memory (no copy if contiguous)."""
-    flat = tensor.detach().contiguous().reshape(-1)
+    """The elements of ``tensor`` in row-major order, as stored in memory (no copy if on the CPU and
+    contiguous).
+    """
+    flat = tensor.detach().cpu().contiguous().reshape(-1)
     return flat.view(torch.uint8).numpy().data if flat.numel() else memoryview(b"")
 
 

@@ -3,21 +3,21 @@
 from __future__ import annotations
 
 import json
-import shutil
-import tempfile
-from collections.abc import Callable, Iterator, Mapping
-from contextlib import contextmanager
+from collections.abc import Callable, Mapping
+from fnmatch import fnmatchcase
 from pathlib import Path
 from typing import Any
 
 from torch import Tensor
 
+from prunecli.checkpoint.atomic import as_output_error, replacing_directory
 from prunecli.checkpoint.digests import file_digest
 from prunecli.checkpoint.locating import CONFIG, WEIGHTS, refuse_directory
 from prunecli.checkpoint.recipe import Recipe
-from prunecli.checkpoint.writing import as_output_error, serialised, sync_directory, umask
+from prunecli.checkpoint.writing import serialised
 
 MAX_COPIED_BYTES = 64 << 20
+_BLOCK = 1 << 20
 # What is used with a network and does not depend on its widths: tokenizers, preprocessing, generation.
 _COMPANIONS = (
     "tokenizer*.json", "tokenizer.model", "spiece.model", "sentencepiece*.model", "vocab*.json", "vocab.txt",
@@ -44,60 +44,45 @@ def write_directory(
     :func:`prunecli.checkpoint.locating.refuse_directory`.
     """
     refuse_directory(path, source, force)
-    with _replacing(path) as temporary:
-        with as_output_error(path):
-            serialised(temporary / WEIGHTS, tensors, recipe)
-            write_config(temporary, config)
-            for companion in companions(source):
-                shutil.copyfile(companion, temporary / companion.name)
-            sync_directory(temporary)
-        check(temporary)
-        with as_output_error(path):
-            return file_digest(temporary / WEIGHTS)
-
-
-def write_config(directory: Path, config: Mapping[str, Any]) -> None:
-    text = json.dumps(config, indent=2, sort_keys=True) + "\n"
-    (directory / CONFIG).write_text(text, encoding="utf-8")
+    with as_output_error(path), replacing_directory(path) as new, new.let():
+        with new.file(WEIGHTS) as file:
+            serialised(file, tensors, recipe)
+        with new.file(CONFIG) as file:
+            file.write((json.dumps(config, indent=2, sort_keys=True) + "\n").encode())
+        for companion in companions(source):
+            with companion.open("rb") as original, new.file(companion.name) as file:
+                while block := original.read(_BLOCK):
+                    file.write(block)
+        new.finish()
+        check(new.path)
+        return file_digest(new.path / WEIGHTS)
 
 
 def companions(source: Path) -> list[Path]:
-    """The files of ``source`` that go along; code never does."""
-    found = {path for pattern in _COMPANIONS for path in source.glob(pattern)}
+    """The files of ``source`` that go along; code never does, nor what lies elsewhere."""
+    return [path for path in _found(source) if _belongs(path, source)]
+
+
+def left_out(source: Path) -> list[str]:
+    """The names in ``source`` that would go along, did they not lead to a file elsewhere: a directory from a
+    stranger must not bring files of this machine into the result.
+    """
+    return [path.name for path in _found(source) if not _belongs(path, source)]
+
+
+def _found(source: Path) -> list[Path]:
+    # Not glob: it finds nothing in a directory that may not be read, and says nothing.
     return sorted(
-        path for path in found
-        if path.is_file() and path.suffix != ".py" and path.stat().st_size <= MAX_COPIED_BYTES
+        path for path in source.iterdir()
+        if any(fnmatchcase(path.name, pattern) for pattern in _COMPANIONS)
+        and path.is_file() and path.suffix != ".py" and path.stat().st_size <= MAX_COPIED_BYTES
     )  # fmt: skip
 
 
-@contextmanager
-def _replacing(path: Path) -> Iterator[Path]:
-    """A temporary directory beside ``path`` that takes its place at the end, or goes if anything is
-    raised.
+def _belongs(path: Path, source: Path) -> bool:
+    """Whether it is a file of ``source``, also where that is a snapshot of a Hugging Face cache, whose files
+    are links into ``../../blobs``.
     """
-    parent = path.resolve().parent
-    with as_output_error(path):
-        temporary = Path(tempfile.mkdtemp(prefix=f".{path.name}.", suffix=".tmp", dir=parent))
-    try:
-        yield temporary
-        with as_output_error(path):
-            temporary.chmod(0o777 & ~umask())
-            _swap(temporary, path)
-            sync_directory(parent)
-    finally:
-        shutil.rmtree(temporary, ignore_errors=True)
-
-
-def _swap(temporary: Path, path: Path) -> None:
-    """A directory cannot be renamed onto a full one: the old one steps aside first, and back on failure."""
-    if not path.exists():
-        temporary.rename(path)
-        return
-    aside = temporary.with_suffix(".old")
-    path.rename(aside)
-    try:
-        temporary.rename(path)
-    except OSError:
-        aside.rename(path)
-        raise
-    shutil.rmtree(aside, ignore_errors=True)
+    home, where = source.resolve(strict=True), path.resolve(strict=True)
+    cached = home.parent.name == "snapshots" and where.parent == home.parent.parent / "blobs"
+    return cached or where.is_relative_to(home)

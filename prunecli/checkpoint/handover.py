@@ -58,7 +58,8 @@ def take(folder: Path, rows: object) -> dict[str, Tensor]:
             if left < 0:
                 raise InputError(f"tensor '{row['name']}' is larger than what was read")
             tensor = torch.empty(row["shape"], dtype=dtype)
-            file.readinto(raw_bytes(tensor))
+            if tensor.numel():
+                file.readinto(raw_bytes(tensor))
             tensors[row["name"]] = tensor
     return tensors
 

@@ -11,6 +11,7 @@ import os
 import sys
 import tempfile
 from collections.abc import Mapping
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -108,15 +109,16 @@ def _opened(path: Path) -> Unwrapped:
 
 def confine(request: Mapping[str, Any]) -> None:
     """From here on this process ends at what reading weights has no use for. There is no way back."""
-    folder = f"{request['folder']}{os.sep}"
+    sys.addaudithook(partial(_refuse, f"{request['folder']}{os.sep}"))
 
-    def refuse(event: str, arguments: tuple[Any, ...]) -> None:
-        if event.startswith(_FORBIDDEN) or (event == "open" and _writes_elsewhere(folder, *arguments)):
-            os._exit(_FORBIDDEN_EXIT)
 
-    sys.addaudithook(refuse)
+def _refuse(folder: str, event: str, arguments: tuple[Any, ...]) -> None:
+    if event.startswith(_FORBIDDEN) or (event == "open" and _writes_elsewhere(folder, *arguments)):
+        os._exit(_FORBIDDEN_EXIT)
 
 
 def _writes_elsewhere(folder: str, path: object, _: object, flags: int) -> bool:
     writes = flags & (os.O_WRONLY | os.O_RDWR | os.O_CREAT | os.O_TRUNC | os.O_APPEND)
-    return bool(writes) and not isinstance(path, int) and not os.fsdecode(str(path)).startswith(folder)
+    if not writes or isinstance(path, int):
+        return False
+    return not (os.fsdecode(path) if isinstance(path, bytes) else str(path)).startswith(folder)

@@ -14,6 +14,7 @@ from typing import Any
 import numpy as np
 import torch
 
+from prunecli.checkpoint.opcodes import wanted
 from prunecli.errors import InputError
 
 # What damaged or hostile bytes have been seen to raise in the restricted unpickler and the zip reader.
@@ -63,18 +64,18 @@ def _refusal(path: Path, error: BaseException) -> InputError:
     text = str(error)
     if isinstance(error, MemoryError) or "allocate" in text:
         return InputError(f"'{path}' {TOO_LARGE}", "it was made so, or is damaged; get it again")
-    wanted = re.search(r"GLOBAL ([\w.]+)", text) or _GLOBAL.search(text)
-    if wanted:
-        name = wanted.group(1)
-        return NeedsCodeError(
-            f"'{path}' is a pickle that needs code to open: it asks for {name}",
-            "such a file can do anything when it is opened: only if you trust where it comes from, "
-            "--unsafe-load (in Python unsafe_load=True)",
-        )
     if "TorchScript" in text:
         return InputError(
             f"'{path}' is a TorchScript program, not weights",
             "in Python: torch.save(torch.jit.load(FILE).state_dict(), NEW)",
+        )
+    named = re.search(r"GLOBAL ([\w.]+)", text) or _GLOBAL.search(text)
+    name = named.group(1) if named else wanted(path)
+    if name:
+        return NeedsCodeError(
+            f"'{path}' is a pickle that needs code to open: it asks for {name:.200}",
+            "only where you trust its source: in its own project torch.save(model.state_dict(), NEW), or "
+            "--unsafe-load (in Python unsafe_load=True), which lets it do anything",
         )
     if "Unsupported operand" in text or "Unsupported class" in text:
         reason = text.split("error:")[-1].split("Check")[0].strip()

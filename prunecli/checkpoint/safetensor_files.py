@@ -13,6 +13,7 @@ from safetensors import SafetensorError, safe_open
 from torch import Tensor
 
 from prunecli.checkpoint import safetensor_headers, strict_json
+from prunecli.checkpoint.atomic import Writer
 from prunecli.checkpoint.digests import file_digest, raw_bytes
 from prunecli.errors import InputError, first_line
 
@@ -89,16 +90,22 @@ def _shard_of(index: Path) -> dict[str, str]:
     return names
 
 
-def serialise(file: BinaryIO, tensors: Mapping[str, Tensor], metadata: Mapping[str, str]) -> None:
-    """Write ``tensors`` in safetensors format; equal inputs give equal bytes.
+def serialise(file: BinaryIO | Writer, tensors: Mapping[str, Tensor], metadata: Mapping[str, str]) -> None:
+    """Write ``tensors`` in safetensors format; equal inputs give equal bytes."""
+    file.write(header_of(tensors, metadata))
+    for name in _order(tensors):
+        file.write(raw_bytes(tensors[name]))
+
+
+def header_of(tensors: Mapping[str, Tensor], metadata: Mapping[str, str]) -> bytes:
+    """All that stands before the data: the length of the header, and the header.
 
     The library's own writer leaves the order of metadata to a hash map, so the header is made here: keys
     sorted, padded to 8 bytes; the wider dtypes first so that every tensor is aligned.
     """
-    order = sorted(tensors, key=lambda name: (-tensors[name].element_size(), name))
     header: dict[str, object] = {"__metadata__": dict(sorted(metadata.items()))}
     offset = 0
-    for name in order:
+    for name in _order(tensors):
         tensor = tensors[name]
         end = offset + tensor.numel() * tensor.element_size()
         header[name] = {
@@ -107,7 +114,8 @@ def serialise(file: BinaryIO, tensors: Mapping[str, Tensor], metadata: Mapping[s
         offset = end
     text = json.dumps(header, separators=(",", ":"), ensure_ascii=True).encode()
     text += b" " * (-len(text) % 8)
-    file.write(len(text).to_bytes(8, "little"))
-    file.write(text)
-    for name in order:
-        file.write(raw_bytes(tensors[name]))
+    return len(text).to_bytes(8, "little") + text
+
+
+def _order(tensors: Mapping[str, Tensor]) -> list[str]:
+    return sorted(tensors, key=lambda name: (-tensors[name].element_size(), name))

@@ -104,9 +104,7 @@ def list_of(check: Check[T], most: int = MAX_ENTRIES) -> Check[tuple[T, ...]]:
     return checked
 
 
-def mapping_of(
-    check: Check[T], name: Check[str] = text, most: int = MAX_ENTRIES
-) -> Check[dict[str, T]]:
+def mapping_of(check: Check[T], name: Check[str] = text, most: int = MAX_ENTRIES) -> Check[dict[str, T]]:
     def checked(value: object, where: str) -> dict[str, T]:
         if not isinstance(value, dict):
             raise wrong(where, "an object", value)

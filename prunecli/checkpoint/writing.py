@@ -4,32 +4,41 @@ from __future__ import annotations
 
 import json
 import os
-import tempfile
-from collections.abc import Callable, Iterator, Mapping
-from contextlib import contextmanager
+from collections.abc import Callable, Mapping
 from hashlib import sha256
 from pathlib import Path
 
 from torch import Tensor
 
+from prunecli.checkpoint.atomic import Writer, as_output_error, replacing, require_regular
 from prunecli.checkpoint.digests import file_digest
 from prunecli.checkpoint.reading import RECIPE_DIGEST_KEY, RECIPE_KEY
 from prunecli.checkpoint.recipe import Recipe
-from prunecli.checkpoint.safetensor_files import DTYPE_NAMES, serialise
+from prunecli.checkpoint.safetensor_files import DTYPE_NAMES, header_of, serialise
 from prunecli.errors import InputError, OutputError, UsageError
 
 
 def refuse_target(out: str | Path, source: str | Path | None = None, force: bool = False) -> None:
     """Find out before any work is done that ``out`` cannot be written.
 
-    Raises ``OutputError`` if its directory is missing or it is one itself, ``UsageError`` if it is
-    ``source`` or exists without ``force``.
+    Raises ``OutputError`` if its directory is missing or not writable, or it is one itself or no regular
+    file, ``UsageError`` if it is ``source`` or exists without ``force``.
     """
     out = Path(out)
+    with as_output_error(out):
+        _refuse_target(out, source, force)
+
+
+def _refuse_target(out: Path, source: str | Path | None, force: bool) -> None:
     if out.is_dir():
         raise OutputError(f"'{out}' is a directory", f"give a file name: -o {out / 'small.safetensors'}")
     if not out.parent.is_dir():
         raise OutputError(f"directory '{out.parent}' does not exist", f"type: mkdir -p {out.parent}")
+    require_regular(out)
+    # A link is followed: what is made anew lies where it leads to.
+    directory = Path(os.path.realpath(out)).parent
+    if not os.access(directory, os.W_OK | os.X_OK):
+        raise OutputError(f"'{directory}' may not be written to", "choose another place with -o")
     if not out.exists():
         return
     if source is not None and Path(source).exists() and out.samefile(source):
@@ -53,17 +62,16 @@ def write(
     """
     path = Path(path)
     refuse_target(path, force=force)
-    with _replacing(path) as temporary:
-        with as_output_error(path):
-            serialised(temporary, tensors, recipe)
-        check(temporary)
-        with as_output_error(path):
-            return file_digest(temporary)
+    with as_output_error(path), replacing(path) as new, new.let():
+        serialised(new, tensors, recipe)
+        new.finish()
+        check(new.path)
+        return file_digest(new.path)
 
 
-def serialised(path: Path, tensors: Mapping[str, Tensor], recipe: Recipe) -> None:
-    """One safetensors file with the recipe in its metadata. Raises ``InputError`` for a dtype it cannot
-    hold.
+def serialised(file: Writer, tensors: Mapping[str, Tensor], recipe: Recipe) -> None:
+    """One safetensors file with the recipe in its metadata, tensor by tensor. Raises ``InputError`` for a
+    dtype it cannot hold.
     """
     for name, tensor in tensors.items():
         if tensor.dtype not in DTYPE_NAMES:
@@ -73,53 +81,19 @@ def serialised(path: Path, tensors: Mapping[str, Tensor], recipe: Recipe) -> Non
                 if tensor.is_complex()
                 else None,
             )
+    serialise(file, tensors, _metadata(recipe))
+
+
+def _metadata(recipe: Recipe) -> dict[str, str]:
     document = json.dumps(recipe.to_json(), sort_keys=True, separators=(",", ":"), allow_nan=False)
-    on_cpu = {name: tensor.detach().cpu().contiguous() for name, tensor in tensors.items()}
-    with path.open("wb") as file:
-        digest = sha256(document.encode()).hexdigest()
-        serialise(file, on_cpu, {"format": "pt", RECIPE_KEY: document, RECIPE_DIGEST_KEY: digest})
-        file.flush()
-        os.fsync(file.fileno())
+    digest = sha256(document.encode()).hexdigest()
+    return {"format": "pt", RECIPE_KEY: document, RECIPE_DIGEST_KEY: digest}
 
 
-@contextmanager
-def _replacing(path: Path) -> Iterator[Path]:
-    """A temporary file beside ``path`` that takes its place at the end, or goes if anything is raised."""
-    with as_output_error(path):
-        handle, name = tempfile.mkstemp(prefix=f".{path.stem}.", suffix=".tmp.safetensors", dir=path.parent)
-        os.close(handle)
-    temporary = Path(name)
-    try:
-        yield temporary
-        with as_output_error(path):
-            temporary.chmod(0o666 & ~umask())
-            temporary.replace(path)
-            sync_directory(path.parent)
-    finally:
-        temporary.unlink(missing_ok=True)
-
-
-@contextmanager
-def as_output_error(path: Path) -> Iterator[None]:
-    try:
-        yield
-    except OSError as error:
-        reason = error.strerror or str(error)
-        raise OutputError(f"cannot write '{path}': {reason}", "free some space or give another -o") from None
-
-
-def umask() -> int:
-    """mkstemp makes private files; a result should have the mode any new file has."""
-    mask = os.umask(0)
-    os.umask(mask)
-    return mask
-
-
-def sync_directory(directory: Path) -> None:
-    if os.name != "posix":
-        return
-    handle = os.open(directory, os.O_RDONLY)
-    try:
-        os.fsync(handle)
-    finally:
-        os.close(handle)
+def is_as_written(path: Path, tensors: Mapping[str, Tensor], recipe: Recipe) -> bool:
+    """Whether ``path``, which was read as these, is byte for byte what :func:`write` makes of them: besides
+    the data, which the digests in ``recipe`` are for, there is only the header. Raises ``OSError``.
+    """
+    header = header_of(tensors, _metadata(recipe))
+    with path.open("rb") as file:
+        return file.read(len(header)) == header

@@ -5,12 +5,15 @@ Nothing in this package imports torch when it is imported; commands do so in the
 
 from __future__ import annotations
 
+import os
 import sys
 import traceback
 import warnings
 from collections.abc import Sequence
+from contextlib import suppress
 from types import TracebackType
 
+from prunecli import interrupts
 from prunecli.cli import early, output
 from prunecli.errors import PruneError
 from prunecli.training.launched import ToldElsewhereError, said_once
@@ -22,7 +25,23 @@ def main(arguments: Sequence[str] | None = None) -> int:
     """Run one command and return its exit code. The only place where errors are caught and printed.
 
     What is not a ``PruneError`` is a defect: it passes through, and the hook prints it in one line (exit 1).
+    Without ``arguments`` it is the command itself, and the process ends after it.
     """
+    # What torchrun starts it also stops, and one of the processes says why.
+    names = ("SIGINT",) if "WORLD_SIZE" in os.environ else ("SIGINT", "SIGTERM", "SIGHUP")
+    with interrupts.Heeded(names, last=arguments is None):
+        try:
+            return _main(arguments)
+        except KeyboardInterrupt:
+            return _interrupted()
+        except Exception:
+            # Something in between took the interrupt for an error of its own.
+            if interrupts.came():
+                return _interrupted()
+            raise
+
+
+def _main(arguments: Sequence[str] | None) -> int:
     debug = output.debugging()
     output.prepare_streams()
     if not debug:
@@ -39,9 +58,13 @@ def main(arguments: Sequence[str] | None = None) -> int:
             traceback.print_exc()
         output.error(error.message, error.hint)
         return error.exit_code
-    except KeyboardInterrupt:
+
+
+def _interrupted() -> int:
+    # After SIGHUP there may be nobody to tell.
+    with suppress(OSError):
         output.error("interrupted", None)
-        return INTERRUPTED
+    return INTERRUPTED
 
 
 def _invoke(arguments: list[str]) -> int:

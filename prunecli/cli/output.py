@@ -127,7 +127,7 @@ def _guarded(part: RenderableType) -> RenderableType:
     """``part`` as it is drawn, without anything in its text that a terminal would act on: what every table
     sees to by itself, for the one that does not.
     """
-    from rich.console import Console, ConsoleOptions, RenderResult
+    from rich.console import ConsoleOptions, RenderResult
     from rich.segment import Segment
 
     class Guarded:

@@ -14,11 +14,13 @@ from torch.utils._pytree import tree_leaves, tree_map
 from prunecli.errors import InputError
 
 MEMORY, MEMORY_EACH = 768 << 20, 16
-"""Bytes, and for each byte of the weights in the file: a constructor that cannot do without parameters has all
-those of the dense network. Of the others, torchvision's swin3d takes most on its way: 0.6 GB.
+"""Bytes, and for each byte of the weights in the file: a constructor that cannot do without parameters has
+all those of the dense network. Of the others, torchvision's swin3d takes most on its way: 0.6 GB.
 """
 TENSORS, TENSORS_EACH = 1_000, 25
-"""Made from nothing, as layers make their parameters, and for each tensor in the file: timm's maxvit makes 20."""
+"""Made from nothing, as layers make their parameters, and for each tensor in the file: timm's maxvit makes
+20.
+"""
 OPERATIONS, OPERATIONS_EACH = 20_000, 150
 """On tensors, and for each tensor in the file: the position tables of maxvit take 80."""
 
@@ -56,12 +58,12 @@ class _Counted(TorchDispatchMode):  # type: ignore[no-untyped-call]
         return func(*args, **options)
 
 
-def _taken(
-    func: Any, args: tuple[Any, ...], options: Mapping[str, Any], given: Sequence[Tensor]
-) -> int:
+def _taken(func: Any, args: tuple[Any, ...], options: Mapping[str, Any], given: Sequence[Tensor]) -> int:
     """Bytes of memory that the result of an operation takes, by doing it without memory."""
     device = options.get("device")
-    on_meta = any(tensor.is_meta for tensor in given) if device is None else torch.device(device).type == "meta"
+    on_meta = (
+        any(tensor.is_meta for tensor in given) if device is None else torch.device(device).type == "meta"
+    )
     if on_meta or func is _READ or func.is_view or func._schema.is_mutable:
         return 0
     try:

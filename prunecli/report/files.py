@@ -5,12 +5,11 @@ from __future__ import annotations
 import csv
 import io
 import json
-import os
-import tempfile
 from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any, TypeAlias
 
+from prunecli.checkpoint.atomic import write_whole
 from prunecli.errors import OutputError
 from prunecli.plan import Plan
 from prunecli.report import html, markdown, spreadsheet
@@ -83,21 +82,8 @@ def _csv(found: Scoring) -> str:
 
 def _write(content: str, path: Path) -> None:
     try:
-        handle, temporary = tempfile.mkstemp(dir=path.parent, prefix=f".{path.name}.", suffix=".tmp")
+        write_whole(path, content.encode())
     except OSError as error:
-        raise OutputError(
-            f"{path} could not be written: {error.strerror}", "choose another --report"
-        ) from error
-    try:
-        with os.fdopen(handle, "w", encoding="utf-8") as file:
-            file.write(content)
-        # mkstemp makes files nobody else may read; a report has the permissions of any new file.
-        umask = os.umask(0)
-        os.umask(umask)
-        Path(temporary).chmod(0o666 & ~umask)
-        Path(temporary).replace(path)
-    except OSError as error:
-        Path(temporary).unlink(missing_ok=True)
         raise OutputError(
             f"{path} could not be written: {error.strerror}", "choose another --report"
         ) from error

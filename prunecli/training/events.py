@@ -6,7 +6,7 @@ from collections.abc import Iterator
 from importlib.util import find_spec
 from pathlib import Path
 
-from prunecli.checkpoint.writing import as_output_error
+from prunecli.checkpoint.atomic import as_output_error
 from prunecli.report.trained import EpochRow
 
 

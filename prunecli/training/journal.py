@@ -8,7 +8,7 @@ from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
-from prunecli.checkpoint.writing import as_output_error
+from prunecli.checkpoint.atomic import as_output_error, write_whole
 from prunecli.report.figures import Quality
 from prunecli.report.model import document_value
 from prunecli.report.trained import EpochRow
@@ -30,10 +30,8 @@ def write_metrics(path: Path, rows: Sequence[EpochRow]) -> None:
     Raises ``OutputError``.
     """
     lines = [json.dumps(document_value(row), allow_nan=False) for row in rows]
-    temporary = path.with_name(f".{path.name}.tmp")
     with as_output_error(path):
-        temporary.write_text("".join(f"{line}\n" for line in lines), encoding="utf-8")
-        temporary.replace(path)
+        write_whole(path, "".join(f"{line}\n" for line in lines).encode())
 
 
 def goodness(quality: Quality | None) -> float:

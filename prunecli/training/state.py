@@ -3,15 +3,15 @@
 from __future__ import annotations
 
 import io
-import os
 import pickle
 from collections.abc import Mapping
+from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
 import torch
 
-from prunecli.checkpoint.writing import sync_directory
+from prunecli.checkpoint.atomic import replacing, sweep
 from prunecli.errors import InputError, OutputError, UsageError
 
 VERSION = "prunecli.training/1"
@@ -21,17 +21,11 @@ def write_state(path: Path, content: Mapping[str, Any]) -> None:
     """Raises ``OutputError`` where there is no room or no leave; the file that was there is then kept."""
     buffer = io.BytesIO()
     torch.save({"version": VERSION, **content}, buffer)
-    # One name: what a crash leaves is overwritten by the next write.
-    temporary = path.with_name(f".{path.name}.tmp")
     try:
-        with temporary.open("wb") as file:
-            file.write(buffer.getbuffer())
-            file.flush()
-            os.fsync(file.fileno())
-        temporary.replace(path)
-        sync_directory(path.parent)
+        with replacing(path) as new, new.let():
+            new.write(buffer.getbuffer())
+            new.finish()
     except OSError as error:
-        _remove(temporary)
         kept = f"; {path.name} is as it was last written" if path.exists() else ""
         raise OutputError(
             f"the state of the training could not be written: {error.strerror or error}{kept}",
@@ -54,12 +48,6 @@ def read_state(path: Path) -> dict[str, Any]:
 
 def remove_state(path: Path) -> None:
     """After the result has taken its place."""
-    _remove(path)
-    _remove(path.with_name(f".{path.name}.tmp"))
-
-
-def _remove(path: Path) -> None:
-    try:
+    with suppress(OSError):
         path.unlink(missing_ok=True)
-    except OSError:
-        return
+    sweep(path)

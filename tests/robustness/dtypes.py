@@ -20,11 +20,13 @@ import torch
 from safetensors.torch import load_file, save_file
 from torch import Tensor, nn
 
+from prunecli.networks.resolving import resolve
+
 from .names import printed
 
 Tensors = dict[str, Tensor]
 
-_TRANSFORMER = '''
+_TRANSFORMER = """
 import torch
 from torch import nn
 from torch.nn import functional
@@ -63,12 +65,12 @@ def make():
 
 def example_inputs():
     return torch.arange(8)[None]
-'''
+"""
 
 
 @dataclass(frozen=True)
 class Network:
-    """``words``: what the command line needs for it. ``weight``, ``bias`` and ``norm`` are names of tensors."""
+    """``words``: what the command line needs for it. ``weight``, ``bias`` and ``norm`` name tensors."""
 
     name: str
     tensors: Tensors
@@ -76,6 +78,10 @@ class Network:
     weight: str
     bias: str
     norm: str
+
+    @property
+    def spec(self) -> str:
+        return self.words[1] if self.words else "cifar:resnet8"
 
     def module(self, path: Path) -> nn.Module:
         """What is in an output."""
@@ -126,7 +132,9 @@ def cases() -> Iterator[Case]:
         yield Case(f"all in {said(dtype)}, repaired", lambda net, to=dtype: _cast(net, to), repaired)
     for dtype in (torch.float16, torch.bfloat16, *EIGHTS):
         yield Case(f"matrices in {said(dtype)}", lambda net, to=dtype: _cast(net, to, lambda t: t.dim() > 1))
-    yield Case("matrices in float16, repaired", lambda n: _cast(n, FLOATS[2], lambda t: t.dim() > 1), repaired)
+    yield Case(
+        "matrices in float16, repaired", lambda n: _cast(n, FLOATS[2], lambda t: t.dim() > 1), repaired
+    )
     yield Case("vectors in float16", lambda net: _cast(net, torch.float16, lambda t: t.dim() <= 1))
     for dtype in (torch.float64, torch.bfloat16, *EIGHTS, *OTHERS):
         yield Case(f"a weight in {said(dtype)}", lambda net, to=dtype: _one(net, net.weight, to=to))
@@ -202,7 +210,7 @@ def became(case: Case, net: Network, ending: str, folder: Path) -> Became | None
     out = folder / "out.safetensors"
     out.unlink(missing_ok=True)
     repair = () if "--repair" in case.words else ("--repair", "none")
-    words = ("run", path, "--speedup", "1.3", "--tolerance", "0.3", "--force", "-o", out, *net.words)
+    words = ("run", path, "--speedup", "1.3", "--tolerance", "0.3", "--force", "-o", out, "--arch", net.spec)
     found = printed((*words, *case.words, *repair))
     if found.code == 0:
         return _kept(net, given, out)
@@ -226,17 +234,28 @@ def _kept(net: Network, given: Mapping[str, Tensor], out: Path) -> Became:
         return Became("pruned", f"'{next(iter(other))}': {next(iter(other.values()))}")
     if written.keys() - given.keys():
         return Became("pruned", f"'{min(written.keys() - given.keys())}' is new")
-    module = net.module(out)
-    floats = {parameter.dtype for parameter in module.parameters()}
-    x = torch.arange(8)[None] if net.name == "transformer" else torch.randn(1, 3, 32, 32).to(min(floats, key=str))
+    dtypes = ", ".join(sorted({str(t.dtype).removeprefix("torch.") for t in written.values()}))
+    problem = _run(net, net.module(out))
+    if not problem:
+        return Became(f"pruned, {dtypes}")
+    # What mixes dtypes without saying where to cast runs nowhere, cut or not; its values do.
+    as_given = _run(net, resolve(dict(given), arch=net.spec, arguments={}).module)
+    in_floats = _run(net, net.module(out).float())
+    if as_given and not in_floats:
+        return Became(f"pruned, {dtypes}; runs in float32, as the dense one does")
+    return Became(f"pruned, {dtypes}", f"does not run: {problem}")
+
+
+def _run(net: Network, module: nn.Module) -> str:
+    """What is raised, or that outputs are not finite; empty where all is well."""
+    kinds = {parameter.dtype for parameter in module.parameters()}
+    pictures = torch.randn(1, 3, 32, 32).to(min(kinds, key=str))
     try:
         with torch.no_grad():
-            result = module(x)
-    except Exception as error:
-        return Became("pruned", f"does not run: {str(error)[:80]}")
-    dtypes = ", ".join(sorted({str(t.dtype).removeprefix("torch.") for t in written.values()}))
-    finite = bool(result.float().isfinite().all())
-    return Became(f"pruned, {dtypes}", "" if finite else "its outputs are not finite")
+            result = module(torch.arange(8)[None] if net.name == "transformer" else pictures)
+    except RuntimeError as error:
+        return f"{error}"[:80]
+    return "" if bool(result.float().isfinite().all()) else "its outputs are not finite"
 
 
 def main() -> int:

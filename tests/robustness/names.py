@@ -1,5 +1,5 @@
-"""Names that mean something to a terminal, a browser, a renderer of Markdown or a spreadsheet, wherever a name
-can come from.
+"""Names that mean something to a terminal, a browser, a renderer of Markdown or a spreadsheet, wherever a
+name can come from.
 
     python -m tests.robustness.names
 
@@ -249,8 +249,8 @@ def _spreadsheet(found: list[list[str]], other: list[list[str]]) -> Iterator[str
 
 @dataclass(frozen=True)
 class Surface:
-    """A place for a name. ``prepare(folder, name)`` makes the files, and returns commands and the reports that
-    they write; None where no such name can be there.
+    """A place for a name. ``prepare(folder, name)`` makes the files, and returns commands and the reports
+    that they write; None where no such name can be there.
     """
 
     name: str
@@ -266,7 +266,7 @@ class Command:
     telling: str = ""
 
 
-_FACTORY = '''
+_FACTORY = """
 import json, pathlib
 from collections import OrderedDict
 import torch
@@ -285,7 +285,7 @@ def make():
 
 def example_inputs():
     return torch.randn(1, 3, 8, 8)
-'''
+"""
 _DENSE: dict[str, torch.Tensor] = {}
 
 
@@ -496,8 +496,8 @@ def _typed(folder: Path, name: str) -> list[Command] | None:
     path = folder / "typed.safetensors"
     save_file(dense(), path)
     run = ("run", path, "--speedup", 2, "--dry-run")
-    options = ("arch", "input", "criterion", "scheme", "ignore", "only", "ratio-for", "data", "loss", "device",
-               "plan", "job", "normalize", "repair", "transform", "max-params", "report")  # fmt: skip
+    options = ("arch", "input", "criterion", "scheme", "ignore", "only", "ratio-for", "data", "loss",
+               "device", "plan", "job", "normalize", "repair", "transform", "max-params", "report")  # fmt: skip
     return [
         Command((name,)),
         Command(("inspect", name)),
@@ -535,7 +535,9 @@ class Table:
     findings: list[Finding] = field(default_factory=list)
 
 
-def examine(name: str, surfaces: Sequence[Surface] = SURFACES, terminals: Sequence[bool] = (False, True)) -> Table:
+def examine(
+    name: str, surfaces: Sequence[Surface] = SURFACES, terminals: Sequence[bool] = (False, True)
+) -> Table:
     """Puts ``name`` everywhere and looks at everything."""
     table = Table()
     for surface in surfaces:
@@ -602,13 +604,12 @@ def _in_renderers(outputs: Counter[str]) -> list[tuple[str, Finding]]:
 
 def main() -> int:
     torch.set_num_threads(1)
+    import prunecli.latency
+    import prunecli.saving
     from prunecli.fresh import RELOAD
     from prunecli.latency import EFFORT  # noqa: F401 (imported before it is made quick)
     from prunecli.racing import Effort
     from prunecli.report.model import Proof
-
-    import prunecli.latency
-    import prunecli.saving
 
     # What is proved elsewhere, and takes seconds.
     prunecli.latency.EFFORT = Effort(seconds=0.02, least=2, enough=2, longest=0.2)
@@ -624,8 +625,12 @@ def main() -> int:
         refused += table.refused
         findings += [(key, finding) for finding in table.findings]
         for finding in table.findings:
-            print(f"PROBLEM {key} | {finding.surface} | {finding.command!r} | {finding.problem!r}", flush=True)
-    print(f"{len(NAMES)} names, {len(ALONE)} of them alone; outputs in a pipe, of the others at a terminal too\n")
+            print(
+                f"PROBLEM {key} | {finding.surface} | {finding.command!r} | {finding.problem!r}", flush=True
+            )
+    print(
+        f"{len(NAMES)} names, {len(ALONE)} of them alone; outputs in a pipe, of the others at a terminal too\n"
+    )
     print(f"{'surface':34}{'outputs':>9}{'refusals':>10}{'problems':>10}")
     for surface in (RENDERERS, *(surface.name for surface in SURFACES)):
         wrong = sum(finding.surface == surface for _, finding in findings)

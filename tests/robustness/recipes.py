@@ -135,7 +135,7 @@ def _arguments() -> Iterator[tuple[str, Change]]:
         {"cache_dir": "/tmp/evil"}, {"progress": True}, {"hf_hub_id": "org/model"},
         {"weights": "https://host.invalid/x.pth"}, {"pretrained_strict": False}, {"no_such": 1},
         {"num_classes": -1}, {"num_classes": 0}, {"num_classes": 1.5}, {"num_classes": "10"},
-        {"num_classes": None}, {"num_classes": True}, 
+        {"num_classes": None}, {"num_classes": True},
         {"num_classes": 10**9}, {"num_classes": 2**48}, {"num_classes": 2**64}, {"num_classes": [10]},
         {"num_classes": {"a": 1}}, {"num_classes": 10, "in_channels": 2**30}, {"__class__": 1}, {"": 1},
         {"a b": 1}, {"self": 1}, {"block": "os"}, {"x" * 5000: 1}, {f"a{i}": 1 for i in range(300)},
@@ -284,15 +284,26 @@ def _plans(base: Data) -> Iterator[tuple[str, Change]]:
     yield "a plan with a field more", _set("plan", "more", value=1)
     yield "a plan without groups", _set("plan", value={})
     yield "a plan as list", _set("plan", value=[])
-    yield "a plan of 200,001 groups", _set(
-        "plan", "groups", value={f"g{i}": {"dense": 2, "kept": [0]} for i in range(200_001)}
+    yield (
+        "a plan of 200,001 groups",
+        _set("plan", "groups", value={f"g{i}": {"dense": 2, "kept": [0]} for i in range(200_001)}),
     )
 
 
 def _digests(base: Data) -> Iterator[tuple[str, Change]]:
     name = next(iter(base["digests"]))
     other = "0" * 64
-    for value in (other, "", "x" * 64, base["digests"][name].upper(), None, 5, [other], "0" * 63, "0" * 10**6):
+    for value in (
+        other,
+        "",
+        "x" * 64,
+        base["digests"][name].upper(),
+        None,
+        5,
+        [other],
+        "0" * 63,
+        "0" * 10**6,
+    ):
         yield f"a digest {value!r:.30}", _set("digests", name, value=value)
     yield "a tensor without digest", lambda data: data["digests"].pop(name)
     yield "a digest without tensor", _set("digests", "no.such", value=other)
@@ -508,7 +519,7 @@ def problems(case: Case, way: Surface, outcome: Outcome) -> list[str]:
     elif not outcome.is_clean_refusal:
         lines = outcome.err.strip().split("\n")
         found.append(f"exit {outcome.code}: {lines[-1]:.200} ({len(lines)} lines)")
-    if any(ord(c) < 32 and c != "\n" or 127 <= ord(c) < 160 for c in outcome.out + outcome.err):
+    if any((ord(c) < 32 and c != "\n") or 127 <= ord(c) < 160 for c in outcome.out + outcome.err):
         found.append("control characters printed")
     if outcome.seconds > SECONDS:
         found.append(f"{outcome.seconds:.1f} s")
@@ -530,7 +541,9 @@ def planted(folder: Path) -> Path:
 
 def main(words: list[str]) -> int:
     parser = argparse.ArgumentParser(prog="python -m tests.robustness.recipes")
-    parser.add_argument("--mutations", type=int, default=0, help="every N-th mutation through the commands too")
+    parser.add_argument(
+        "--mutations", type=int, default=0, help="every N-th mutation through the commands too"
+    )
     given = parser.parse_args(words)
     torch.set_num_threads(1)
     reload_here()
@@ -579,7 +592,9 @@ def _report(folder: Path, stride: int) -> int:
         codes = {key[2]: count for key, count in told.items() if key[:2] == (kind, way_name)}
         print(f"{kind:10} {way_name:18} " + ", ".join(f"{code}: {n}" for code, n in sorted(codes.items())))
     for way_name, (seconds, case_name) in slowest.items():
-        print(f"slowest    {way_name:18} {seconds:.2f} s ({case_name}); memory grew {growth[way_name]:.0f} MB")
+        print(
+            f"slowest    {way_name:18} {seconds:.2f} s ({case_name}); memory grew {growth[way_name]:.0f} MB"
+        )
     print(f"problems: {bad}")
     return 1 if bad else 0
 

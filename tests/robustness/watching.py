@@ -20,7 +20,7 @@ NETWORK = ("socket.", "urllib.", "http.", "ftplib.", "smtplib.")
 _CHANGING = ("os.remove", "os.rename", "os.rmdir", "os.mkdir", "os.chmod", "os.symlink", "os.link", "shutil.")
 _READABLE = tuple(
     os.path.realpath(path)
-    for path in (sys.prefix, sys.base_prefix, *site.getsitepackages(), os.path.dirname(torch.__path__[0]),
+    for path in (sys.prefix, sys.base_prefix, *site.getsitepackages(), Path(torch.__path__[0]).parent,
                  "/usr", "/lib", "/proc", "/sys", "/dev")
 )  # fmt: skip
 
