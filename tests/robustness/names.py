@@ -497,7 +497,7 @@ def _typed(folder: Path, name: str) -> list[Command] | None:
     save_file(dense(), path)
     run = ("run", path, "--speedup", 2, "--dry-run")
     options = ("arch", "input", "criterion", "scheme", "ignore", "only", "ratio-for", "data", "loss",
-               "device", "plan", "job", "normalize", "repair", "transform", "max-params", "report")  # fmt: skip
+               "device", "plan", "job", "normalize", "repair", "transform", "report")  # fmt: skip
     return [
         Command((name,)),
         Command(("inspect", name)),
@@ -628,9 +628,7 @@ def main() -> int:
             print(
                 f"PROBLEM {key} | {finding.surface} | {finding.command!r} | {finding.problem!r}", flush=True
             )
-    print(
-        f"{len(NAMES)} names, {len(ALONE)} of them alone; outputs in a pipe, of the others at a terminal too\n"
-    )
+    print(f"{len(NAMES)} names, {len(ALONE)} of them alone; in a pipe, the others at a terminal too\n")
     print(f"{'surface':34}{'outputs':>9}{'refusals':>10}{'problems':>10}")
     for surface in (RENDERERS, *(surface.name for surface in SURFACES)):
         wrong = sum(finding.surface == surface for _, finding in findings)

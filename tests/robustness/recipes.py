@@ -243,7 +243,8 @@ def _patches() -> Iterator[tuple[str, Change]]:
         return {"module": module, "attribute": attribute, "index": index, "value": value, **more}
 
     patches = [
-        patch("", "__class__", 1), patch("", "__dict__", 1), patch("", "_modules", 1), patch("", "forward", 1),
+        patch("", "__class__", 1), patch("", "__dict__", 1), patch("", "_modules", 1),
+        patch("", "forward", 1),
         patch("", "training", 1), patch("", "training", 0), patch("conv1", "_parameters", 1),
         patch("conv1", "__dict__", 1, 0), patch("conv1", "weight", 1), patch("conv1", "kernel_size", 1, 0),
         patch("conv1", "stride", 1, 0), patch("conv1", "padding", 1, 0), patch("conv1", "dilation", 1, 0),
@@ -255,12 +256,14 @@ def _patches() -> Iterator[tuple[str, Change]]:
         patch("avgpool", "output_size", 10**6), patch("avgpool", "output_size", 2),
         patch("flatten", "start_dim", 1), patch("flatten", "end_dim", 1), patch("fc", "in_features", 10**9),
         patch("fc", "out_features", True), patch("fc", "out_features", 1.0), patch("fc", "out_features", "1"),
-        patch("fc", "out_features", None), patch("fc", "out_features", [1]), patch("fc", "out_features", 1, 0),
+        patch("fc", "out_features", None), patch("fc", "out_features", [1]),
+        patch("fc", "out_features", 1, 0),
         patch("fc", "out_features", 1, -1), patch("conv1", "kernel_size", 1, 2),
         patch("conv1", "kernel_size", 1), patch("bn1", "eps", 1), patch("bn1", "momentum", 1),
         patch("bn1", "track_running_stats", 1), patch("layer1.0._modules", "x", 1),
         patch("layer1.__class__", "x", 1), patch("layer1..0", "x", 1), patch(".", "x", 1),
-        patch("", "a.b", 1), patch("", "", 1), patch("", "a\nb", 1), patch("\x1b]8;;", "x", 1), patch(1, "x", 1),
+        patch("", "a.b", 1), patch("", "", 1), patch("", "a\nb", 1), patch("\x1b]8;;", "x", 1),
+        patch(1, "x", 1),
         patch("", 1, 1), patch("", "x", 1, deep={}), {}, None, "x", [],
     ]  # fmt: skip
     for each in patches:

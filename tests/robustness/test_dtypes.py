@@ -18,9 +18,7 @@ CHOSEN = {
 @pytest.mark.parametrize(
     ("network", "name"), [(net, case) for net, named in CHOSEN.items() for case in named]
 )
-def test_pruned_in_its_dtypes_or_refused_by_name(
-    network: str, name: str, tmp_path: Path, reload_here: None
-) -> None:
+def test_pruned_in_its_dtypes_or_refused_by_name(network: str, name: str, tmp_path: Path) -> None:
     net = next(each for each in dtypes.networks(tmp_path) if each.name == network)
     case = next(each for each in dtypes.cases() if each.name == name)
     ending = ".pt" if network == "cnn" else ".safetensors"

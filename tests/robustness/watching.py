@@ -6,6 +6,7 @@ import io
 import os
 import resource
 import site
+import socket
 import sys
 import time
 from collections.abc import Callable, Iterator
@@ -25,6 +26,16 @@ _READABLE = tuple(
 )  # fmt: skip
 
 
+def _is_own_process(event: str, arguments: tuple[object, ...]) -> bool:
+    """The clean process in which files are read and reloaded, and the pair of sockets to it."""
+    if event == "socket.__new__":
+        return arguments[1] == socket.AF_UNIX
+    if event != "subprocess.Popen":
+        return False
+    words = [str(word) for word in arguments[1]] if isinstance(arguments[1], list | tuple) else []
+    return arguments[0] == sys.executable and any("prunecli" in word for word in words)
+
+
 @dataclass
 class Events:
     """What the audit hook saw that nothing on this page allows."""
@@ -35,6 +46,8 @@ class Events:
 
     def hook(self, event: str, arguments: tuple[object, ...]) -> None:
         if not self.on:
+            return
+        if _is_own_process(event, arguments):
             return
         if event.startswith((*PROCESSES, *NETWORK)) and event != "socket.gethostname":
             self.found.append(f"{event} {arguments!r:.120}")
