@@ -11,16 +11,15 @@ from torch import Tensor, nn
 from prunecli import __version__
 from prunecli import inputs as input_room
 from prunecli.checkpoint.digests import tensor_digest
-from prunecli.checkpoint.locating import bytes_of, implied_arch, weights_in
+from prunecli.checkpoint.locating import bytes_of, weights_in
 from prunecli.checkpoint.reading import Checkpoint, read
 from prunecli.checkpoint.recipe import Recipe
 from prunecli.checkpoint.writing import is_as_written
 from prunecli.clock import Clock
 from prunecli.errors import ImpossibleError, InputError, first_line
 from prunecli.fresh import RELOAD_HERE, reload_proof
-from prunecli.loading import load, require_registry, verify_digests
+from prunecli.loading import dense_of, load, require_registry, verify_digests
 from prunecli.measuring import traced
-from prunecli.networks.resolving import resolve
 from prunecli.proofs import FORWARD_ERRORS, Subject, pruned, relative_error, run
 from prunecli.pruning import freed_by, planned
 from prunecli.report.model import NetworkFacts, Output, Proof, Source, Verification
@@ -117,10 +116,7 @@ def _whole_proof(checkpoint: Checkpoint, recipe: Recipe) -> Proof:
 def _verify_cut(
     tensors: Mapping[str, Tensor], recipe: Recipe, dense_file: Checkpoint, arch: str | None
 ) -> tuple[Source, list[Proof]]:
-    own, arguments = recipe.arch, recipe.arguments
-    if own.startswith("hf:"):
-        own, arguments = implied_arch(dense_file.path) or own, {}
-    network = resolve(dense_file.tensors, arch=arch or own, arguments=arguments, inputs=recipe.inputs)
+    network = dense_of(recipe, dense_file, arch)
     facts = NetworkFacts(recipe.arch, dict(network.arguments))
     dense = Dense(network.module, recipe.inputs, recipe.arch, recipe.arguments, arch, None, facts)
     source = Source(dense_file.path.name, dense_file.digest, dense_file.layout, dense_file.dropped)

@@ -17,17 +17,18 @@ from torch import Tensor, nn
 
 from prunecli.assembly import shortened
 from prunecli.checkpoint.digests import tensor_digest
-from prunecli.checkpoint.locating import CONFIG
+from prunecli.checkpoint.locating import CONFIG, implied_arch
 from prunecli.checkpoint.reading import Checkpoint, read
 from prunecli.checkpoint.recipe import AttributePatch, Recipe
 from prunecli.checkpoint.specs import Scalar
 from prunecli.errors import ImpossibleError, InputError, UsageError
 from prunecli.networks.building import build, real_maker, recorded
+from prunecli.networks.catalogue import COUNTERS
 from prunecli.networks.families import FAMILIES
 from prunecli.networks.layers import is_geometry
 from prunecli.networks.limits import limited
 from prunecli.networks.matching import shared_names, under_all_names
-from prunecli.networks.resolving import load_weights
+from prunecli.networks.resolving import Network, load_weights, resolve
 from prunecli.networks.sketching import materialise
 
 MAX_ARGUMENT = 1_000_000
@@ -80,8 +81,7 @@ def restored(
 
 def warranted(checkpoint: Checkpoint, named: bool) -> AbstractContextManager[None]:
     """Whoever names a network knows what it takes; a file may not exhaust this machine."""
-    weights = sum(tensor.numel() * tensor.element_size() for tensor in checkpoint.tensors.values())
-    return nullcontext() if named else limited(weights)
+    return nullcontext() if named else limited(checkpoint.tensors)
 
 
 def verify_digests(tensors: Mapping[str, Tensor], recipe: Recipe) -> None:
@@ -192,6 +192,27 @@ def _require_cut(where: str, old: int, new: int) -> None:
         raise InputError(f"refused recipe: it sets '{where}' to {new}, the network has {old}")
 
 
+def dense_of(recipe: Recipe, dense_file: Checkpoint, arch: str | None) -> Network:
+    """The network that ``recipe`` was cut from, with the weights of ``dense_file``. Raises ``InputError``,
+    and ``UsageError`` for an ``arch`` of the caller's.
+    """
+    if arch is None:
+        require_registry(recipe)
+    own, arguments = arch or local(recipe, dense_file.path), recipe.arguments
+    if recipe.arch.startswith("hf:"):
+        own, arguments = arch or implied_arch(dense_file.path) or own, {}
+    try:
+        with warranted(dense_file, named=arch is not None):
+            return resolve(dense_file.tensors, arch=own, arguments=arguments, inputs=recipe.inputs)
+    except UsageError as error:
+        raise _not_built(error, arch) from None
+
+
+def _not_built(error: UsageError, arch: str | None) -> UsageError | InputError:
+    """What is wrong is in the file, unless the caller named the network."""
+    return error if arch else InputError(f"the recipe cannot be built: {error.message}", error.hint)
+
+
 def _dense(
     recipe: Recipe,
     path: Path,
@@ -218,9 +239,7 @@ def _dense(
             raise InputError(f"{CONFIG} beside the weights names {found}, the recipe {recipe.arch:.80}")
         return module, real_maker(spec, recipe.arguments)
     except UsageError as error:
-        raise (
-            error if arch else InputError(f"the recipe cannot be built: {error.message}", error.hint)
-        ) from None
+        raise _not_built(error, arch) from None
 
 
 def local(recipe: Recipe, path: Path) -> str:
@@ -263,10 +282,9 @@ def _require_same(module: nn.Module, tensors: Mapping[str, Tensor]) -> None:
             f"tensor '{odd[0]}' is only in {place}", "the recipe names another network, or library version"
         )
     for name, tensor in state.items():
-        if (
-            tensor.shape != tensors[name].shape
-            or tensor.is_floating_point() != tensors[name].is_floating_point()
-        ):
-            raise InputError(
-                f"tensor '{name}' is {list(tensors[name].shape)}, the recipe makes {list(tensor.shape)}"
-            )
+        found = tensors[name]
+        if tensor.shape != found.shape:
+            raise InputError(f"tensor '{name}' is {list(found.shape)}, the recipe makes {list(tensor.shape)}")
+        # What counts batches is a float where weights were averaged.
+        if tensor.is_floating_point() != found.is_floating_point() and not name.endswith(COUNTERS):
+            raise InputError(f"tensor '{name}' is {found.dtype}, the recipe makes {tensor.dtype}")

@@ -203,14 +203,22 @@ def _from_module(
 
 
 def require_prunable(dense: Dense) -> None:
-    """Raises ``InputError`` for a NaN or Inf weight, naming the tensor, and for missing weights. A buffer of
-    one number may be infinite: a limit that limits nothing.
+    """Raises ``InputError`` for a NaN or Inf weight, naming the tensor, for missing weights, and for floats
+    of eight bits, in which torch computes nothing, so that no cut could be proved. A buffer of one number may
+    be infinite: a limit that limits nothing.
     """
     for name, tensor in dense.tensors.items():
         if tensor.is_meta:
             raise InputError(f"tensor '{name}' is on the meta device: it has no values")
     limits = {name for name, buffer in dense.module.named_buffers() if buffer.numel() == 1}
     require_finite(dense.tensors, limits=limits)
+    for name, tensor in dense.tensors.items():
+        if tensor.is_floating_point() and tensor.element_size() == 1:
+            kind = str(tensor.dtype).removeprefix("torch.")
+            raise InputError(
+                f"tensor '{name}' is {kind}, in which no network can be run",
+                "prune the weights as they were before quantisation, or cast to bfloat16",
+            )
 
 
 def choose_device(name: str) -> torch.device:

@@ -77,15 +77,21 @@ def _weight(module: nn.Module) -> tuple[str, Tensor] | None:
     return None if first is None or owned[first].dim() < 2 else (first, owned[first])
 
 
+def _computable(tensor: Tensor) -> Tensor:
+    """On the CPU, and no float of eight bits, of which torch does not even count the zeros."""
+    found = tensor.detach().cpu()
+    return found.float() if found.is_floating_point() and found.element_size() == 1 else found
+
+
 def _row(
     name: str, module: nn.Module, layers: Mapping[str, Layer], tensors: Mapping[str, Tensor]
 ) -> LayerSparsity:
     found = _weight(module)
     assert found is not None
-    weight = found[1].detach().cpu()
+    weight = _computable(found[1])
     prefix = f"{name}." if name else ""
     layer = layers.get(prefix + found[0])
-    own = [parameter.detach().cpu() for parameter in module.parameters(recurse=False)]
+    own = [_computable(parameter) for parameter in module.parameters(recurse=False)]
     small = NEAR * float(weight.float().norm()) / max(1, weight.numel()) ** 0.5
     zeros = sum(parameter.numel() - int(parameter.count_nonzero()) for parameter in own)
     below = sum(int((parameter.abs() < small).count_nonzero()) for parameter in own)

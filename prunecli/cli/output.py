@@ -14,13 +14,15 @@ from contextvars import ContextVar
 from pathlib import Path
 from typing import TYPE_CHECKING, TextIO
 
-from prunecli.report.text import one_line
+from prunecli.report.text import escaped, one_line, shortened
 
 if TYPE_CHECKING:
     from rich.console import Console, RenderableType
 
 # Wide enough that no table is cut when the output goes to a file or a pipe.
 UNLIMITED = 100_000
+LONGEST = 4_000
+"""Characters of an error or a note; the names in it may be of any length."""
 
 
 def debugging() -> bool:
@@ -99,10 +101,12 @@ def document(value: object) -> None:
 
 
 def path(location: Path) -> None:
-    """A path on stdout, byte for byte, so that a script can open it."""
+    """A path on stdout, byte for byte, so that a script can open it; at a terminal, which would act on what
+    is in its name, as any other name.
+    """
     buffer = getattr(sys.stdout, "buffer", None)
-    if buffer is None:
-        _write(f"{location}\n")
+    if buffer is None or sys.stdout.isatty():
+        _write(f"{one_line(location)}\n")
         return
     with _reader_may_leave():
         sys.stdout.flush()
@@ -114,9 +118,24 @@ def show(*parts: RenderableType) -> None:
     """Tables and text on stdout."""
     console = _console(sys.stdout)
     with console.capture() as printed:
-        console.print(*parts, sep="\n")
+        console.print(*map(_guarded, parts), sep="\n")
     # Tables are filled up with spaces to their full width, which nobody wants in a file.
     _write("\n".join(line.rstrip(" ") for line in printed.get().split("\n")))
+
+
+def _guarded(part: RenderableType) -> RenderableType:
+    """``part`` as it is drawn, without anything in its text that a terminal would act on: what every table
+    sees to by itself, for the one that does not.
+    """
+    from rich.console import ConsoleOptions, RenderResult
+    from rich.segment import Segment
+
+    class Guarded:
+        def __rich_console__(self, console: Console, options: ConsoleOptions) -> RenderResult:
+            for text, style, control in console.render(part, options):
+                yield Segment("\n".join(map(escaped, text.split("\n"))), style, control)
+
+    return Guarded()
 
 
 @contextmanager
@@ -167,7 +186,7 @@ def _say(label: str, message: str, colour: str) -> None:
     """Written without rich: an error must be cheap and must not be wrapped."""
     if sys.stderr.isatty() and not os.environ.get("NO_COLOR") and os.environ.get("TERM") != "dumb":
         label = f"{colour}{label}\033[0m"
-    sys.stderr.write(f"{label}{one_line(message)}\n")
+    sys.stderr.write(f"{label}{shortened(one_line(message), LONGEST)}\n")
     sys.stderr.flush()
 
 

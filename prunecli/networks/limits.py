@@ -13,24 +13,28 @@ from torch.utils._pytree import tree_leaves, tree_map
 
 from prunecli.errors import InputError
 
-MEMORY = 1 << 30
-"""Bytes that come on top of what the file itself warrants. Of all networks of torchvision and timm, swin3d
-takes most on the way to an empty one: 0.6 GB.
+MEMORY, MEMORY_EACH = 768 << 20, 16
+"""Bytes, and for each byte of the weights in the file: a constructor that cannot do without parameters has
+all those of the dense network. Of the others, torchvision's swin3d takes most on its way: 0.6 GB.
 """
-FOR_EACH_BYTE = 16
-"""A constructor that cannot do without parameters has all those of the dense network."""
-TENSORS = 20_000
-"""Made from nothing, as layers make their parameters."""
-OPERATIONS = 500_000
-"""On tensors; the position tables of timm's maxvit take 125,000."""
+TENSORS, TENSORS_EACH = 1_000, 25
+"""Made from nothing, as layers make their parameters, and for each tensor in the file: timm's maxvit makes
+20.
+"""
+OPERATIONS, OPERATIONS_EACH = 20_000, 150
+"""On tensors, and for each tensor in the file: the position tables of maxvit take 80."""
+
+
+_READ = torch.ops.aten._local_scalar_dense.default
+"""``item``: common, and no tensor comes of it."""
 
 
 class _Counted(TorchDispatchMode):  # type: ignore[no-untyped-call]
     """Refuses the operation that would go beyond the limits, before it is done."""
 
-    def __init__(self, memory: int) -> None:
+    def __init__(self, memory: int, tensors: int, operations: int) -> None:
         super().__init__()  # type: ignore[no-untyped-call]
-        self.memory, self.tensors, self.operations = memory, TENSORS, OPERATIONS
+        self.memory, self.tensors, self.operations = memory, tensors, operations
 
     def __torch_dispatch__(
         self,
@@ -60,7 +64,7 @@ def _taken(func: Any, args: tuple[Any, ...], options: Mapping[str, Any], given: 
     on_meta = (
         any(tensor.is_meta for tensor in given) if device is None else torch.device(device).type == "meta"
     )
-    if on_meta or func.is_view or func._schema.is_mutable:
+    if on_meta or func is _READ or func.is_view or func._schema.is_mutable:
         return 0
     try:
         made = _without_memory(func, args, options, moved=device is not None or not given)
@@ -82,9 +86,12 @@ def _without_memory(
 
 
 @contextmanager
-def limited(weights: int) -> Iterator[None]:
-    """Building inside is refused with ``InputError`` where it takes far more than a file with so many bytes
-    of ``weights`` warrants: a few characters of a recipe can name terabytes.
+def limited(weights: Mapping[str, Tensor]) -> Iterator[None]:
+    """Building inside is refused with ``InputError`` where it takes far more than a file with these
+    ``weights`` warrants: a few characters of a recipe can name terabytes.
     """
-    with _Counted(MEMORY + FOR_EACH_BYTE * weights):
+    size, count = sum(tensor.numel() * tensor.element_size() for tensor in weights.values()), len(weights)
+    with _Counted(
+        MEMORY + MEMORY_EACH * size, TENSORS + TENSORS_EACH * count, OPERATIONS + OPERATIONS_EACH * count
+    ):
         yield

@@ -183,6 +183,8 @@ def _shapes_differ(
 
 
 def _require_kinds(given: Mapping[str, Tensor], module: nn.Module, spec: str) -> None:
-    for name, parameter in module.named_parameters():
-        if name in given and given[name].is_floating_point() != parameter.is_floating_point():
-            raise InputError(f"'{name}' is {given[name].dtype} in the file, {parameter.dtype} in {spec}")
+    for name, tensor in module.state_dict().items():
+        if name not in given or name.endswith(COUNTERS):
+            continue
+        if given[name].is_floating_point() != tensor.is_floating_point():
+            raise InputError(f"'{name}' is {given[name].dtype} in the file, {tensor.dtype} in {spec}")

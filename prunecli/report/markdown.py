@@ -31,6 +31,8 @@ LONGEST = 60_000
 """Characters that are surely shown: a comment on GitHub may have 65,536."""
 
 _SPECIAL = re.compile(r"([\\`*_\[\]|~#])")
+# At the beginning of a line: a list, a rule, the line under a heading.
+_BEGINNING = re.compile(r"^([-+=](?=[-+=\s])|\d{1,9}(?=[.)](?:\s|$)))")
 Row = Sequence[str]
 
 
@@ -182,6 +184,10 @@ def _escaped(row: Row) -> Row:
 def escaped(value: object) -> str:
     """Text that is only text: no markup, no HTML, no link, and nobody is mentioned."""
     safe = _SPECIAL.sub(r"\\\1", html.escape(one_line(value), quote=False))
+    begins = _BEGINNING.match(safe)
+    if begins is not None:
+        at = begins.end() - (not begins[0].isdigit())
+        safe = f"{safe[:at]}\\{safe[at:]}"
     return safe.replace("@", "&#64;").replace("://", "&#58;//").replace("www.", "www&#46;")
 
 
@@ -305,9 +311,9 @@ def _idle(found: Sequence[LayerSparsity]) -> list[Folded]:
 def _again(command: Sequence[str], version: str, source: Source | None, output: Output | None) -> str:
     rows = [("version", escaped(version))]
     if source:
-        rows.append((escaped(source.name), f"sha256 {source.digest}"))
+        rows.append((escaped(source.name), escaped(f"sha256 {source.digest}")))
     if output:
-        rows.append((escaped(output.name), f"sha256 {output.digest}, {output.bytes:,} bytes"))
+        rows.append((escaped(output.name), escaped(f"sha256 {output.digest}, {output.bytes:,} bytes")))
     table = _table(("", ""), rows)
     said = f"{_typed(command)}\n\n" if command else ""
     return _folded("how to do it again", said + table)

@@ -12,7 +12,10 @@ from rich.table import Table
 from rich.text import Text
 
 from prunecli.report.model import NetworkFacts
-from prunecli.report.text import one_line
+from prunecli.report.text import one_line, shortened
+
+LONGEST = 2_000
+"""Characters in a cell."""
 
 
 class Folded:
@@ -73,7 +76,7 @@ def heading(title: str, network: NetworkFacts) -> RenderableType:
 def grid(*headings: str) -> Table:
     """A table without lines; a heading that starts with '>' is a column of numbers."""
     drawn = Table(box=box.SIMPLE_HEAD, pad_edge=False, show_edge=False, header_style="bold", padding=(0, 1))
-    for text in headings:
+    for text in map(one_line, headings):
         numbers = text.startswith(">")
         drawn.add_column(
             text.lstrip(">"), justify="right" if numbers else "left", no_wrap=numbers, overflow="fold"
@@ -92,5 +95,5 @@ def pairs(rows: Iterable[tuple[str, str]]) -> Table:
 
 
 def safe(value: str) -> RenderableType:
-    """A cell of text."""
-    return Folded(one_line(value))
+    """A cell of text, cut where no name or reason of ours would still go on; JSON has all of it."""
+    return Folded(shortened(one_line(value), LONGEST))

@@ -11,8 +11,22 @@ _UNITS = ((1e12, "T"), (1e9, "G"), (1e6, "M"), (1e3, "k"))
 
 def one_line(value: object) -> str:
     """``value`` without anything a terminal would act on: line breaks become spaces, the rest is escaped."""
-    words = " ".join(str(value).split())
-    return "".join(c if c.isprintable() else c.encode("unicode_escape").decode() for c in words)
+    return escaped(" ".join(str(value).split()))
+
+
+def escaped(text: str) -> str:
+    """``text`` with a backslash and a code for whatever does not print, line breaks among it."""
+    return (
+        text
+        if text.isprintable()
+        else "".join(c if c.isprintable() else c.encode("unicode_escape").decode() for c in text)
+    )
+
+
+def shortened(text: str, longest: int) -> str:
+    """``text``, or its first ``longest`` characters and how many there are more."""
+    more = len(text) - longest
+    return text if more <= 0 else f"{text[:longest]}... ({more:,} more characters)"
 
 
 def count(value: float) -> str:

@@ -8,7 +8,7 @@ from rich.console import RenderableType
 from rich.text import Text
 
 from prunecli.report.gated import Gate, rows
-from prunecli.report.tables import grid
+from prunecli.report.tables import grid, safe
 
 _STYLES = {"passed": "green", "FAILED": "bold red", "not judged": "bold yellow"}
 
@@ -20,5 +20,5 @@ def verdicts(gates: Iterable[Gate]) -> tuple[RenderableType, ...]:
         return ()
     table = grid("gate", ">limit", ">found", "")
     for name, limit, found, verdict in said:
-        table.add_row(name, limit, found, Text(verdict, style=_STYLES[verdict]))
+        table.add_row(safe(name), limit, found, Text(verdict, style=_STYLES[verdict]))
     return Text(), table

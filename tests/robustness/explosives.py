@@ -9,7 +9,6 @@ import io
 import json
 import os
 import struct
-import zipfile
 import zlib
 from collections.abc import Callable
 from pathlib import Path
@@ -18,7 +17,6 @@ from typing import Any
 from .opcodes import (
     called,
     globe,
-    integer,
     legacy,
     old_storage,
     program,

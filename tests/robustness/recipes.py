@@ -12,6 +12,7 @@ import argparse
 import copy
 import json
 import os
+import resource
 import sys
 import tempfile
 import warnings
@@ -29,7 +30,7 @@ from .watching import Outcome, ran
 
 Data = dict[str, Any]
 SECONDS = 5.0
-MEGABYTES = 600.0
+MEGABYTES = 1000.0
 NAME = "case.safetensors"
 
 
@@ -52,18 +53,16 @@ class Genuine:
     recipe: Data
 
 
-def genuine() -> Genuine:
-    """Cut from a seeded cifar:resnet20."""
+def genuine(dense: Path) -> Genuine:
+    """Cut from a seeded cifar:resnet20, which is written to ``dense``."""
     import prunecli
     from prunecli.networks.building import real_maker
 
     torch.manual_seed(0)
-    module = real_maker("cifar:resnet20", {})()
+    save_file(real_maker("cifar:resnet20", {})().state_dict(), dense)
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")
-        result = prunecli.prune(
-            module, example_inputs=torch.randn(1, 3, 32, 32), arch="cifar:resnet20", speedup=2, repair="none"
-        )
+        result = prunecli.prune(dense, speedup=2, repair="none")
     tensors = {name: tensor.detach().contiguous() for name, tensor in result.model.state_dict().items()}
     return Genuine(tensors, json.loads(json.dumps(result._recipe.to_json())))
 
@@ -136,11 +135,11 @@ def _arguments() -> Iterator[tuple[str, Change]]:
         {"cache_dir": "/tmp/evil"}, {"progress": True}, {"hf_hub_id": "org/model"},
         {"weights": "https://host.invalid/x.pth"}, {"pretrained_strict": False}, {"no_such": 1},
         {"num_classes": -1}, {"num_classes": 0}, {"num_classes": 1.5}, {"num_classes": "10"},
-        {"num_classes": None}, {"num_classes": True}, {"num_classes": 10**6}, {"in_channels": 10**6},
+        {"num_classes": None}, {"num_classes": True},
         {"num_classes": 10**9}, {"num_classes": 2**48}, {"num_classes": 2**64}, {"num_classes": [10]},
         {"num_classes": {"a": 1}}, {"num_classes": 10, "in_channels": 2**30}, {"__class__": 1}, {"": 1},
         {"a b": 1}, {"self": 1}, {"block": "os"}, {"x" * 5000: 1}, {f"a{i}": 1 for i in range(300)},
-        {"num_classes": 10**6, "in_channels": 10**6}, {"num_classes": 1e6}, {"device": "cuda"},
+        {"num_classes": 1e6}, {"device": "cuda"},
         {"num_classes\x1b[2J": 1},
     ]  # fmt: skip
     for arguments in given:
@@ -244,7 +243,8 @@ def _patches() -> Iterator[tuple[str, Change]]:
         return {"module": module, "attribute": attribute, "index": index, "value": value, **more}
 
     patches = [
-        patch("", "__class__", 1), patch("", "__dict__", 1), patch("", "_modules", 1), patch("", "forward", 1),
+        patch("", "__class__", 1), patch("", "__dict__", 1), patch("", "_modules", 1),
+        patch("", "forward", 1),
         patch("", "training", 1), patch("", "training", 0), patch("conv1", "_parameters", 1),
         patch("conv1", "__dict__", 1, 0), patch("conv1", "weight", 1), patch("conv1", "kernel_size", 1, 0),
         patch("conv1", "stride", 1, 0), patch("conv1", "padding", 1, 0), patch("conv1", "dilation", 1, 0),
@@ -256,12 +256,14 @@ def _patches() -> Iterator[tuple[str, Change]]:
         patch("avgpool", "output_size", 10**6), patch("avgpool", "output_size", 2),
         patch("flatten", "start_dim", 1), patch("flatten", "end_dim", 1), patch("fc", "in_features", 10**9),
         patch("fc", "out_features", True), patch("fc", "out_features", 1.0), patch("fc", "out_features", "1"),
-        patch("fc", "out_features", None), patch("fc", "out_features", [1]), patch("fc", "out_features", 1, 0),
+        patch("fc", "out_features", None), patch("fc", "out_features", [1]),
+        patch("fc", "out_features", 1, 0),
         patch("fc", "out_features", 1, -1), patch("conv1", "kernel_size", 1, 2),
         patch("conv1", "kernel_size", 1), patch("bn1", "eps", 1), patch("bn1", "momentum", 1),
         patch("bn1", "track_running_stats", 1), patch("layer1.0._modules", "x", 1),
         patch("layer1.__class__", "x", 1), patch("layer1..0", "x", 1), patch(".", "x", 1),
-        patch("", "a.b", 1), patch("", "", 1), patch("", "a\nb", 1), patch("\x1b]8;;", "x", 1), patch(1, "x", 1),
+        patch("", "a.b", 1), patch("", "", 1), patch("", "a\nb", 1), patch("\x1b]8;;", "x", 1),
+        patch(1, "x", 1),
         patch("", 1, 1), patch("", "x", 1, deep={}), {}, None, "x", [],
     ]  # fmt: skip
     for each in patches:
@@ -376,6 +378,8 @@ def _acceptable(base: Data) -> Iterator[Case]:
         ("no inputs", _set("inputs", value=[])),
         ("a group that is not there", _set("plan", "groups", "\x1b[31mno", value={"dense": 2, "kept": [0]})),
         ("a plan of other units", lambda data: _other_units(data)),
+        ("10^6 classes, cut to 10", _set("arguments", "num_classes", value=10**6)),
+        ("10^6 channels, cut to 3", _set("arguments", "in_channels", value=10**6)),
         ("no plan", _set("plan", "groups", value={})),
         ("no patches", _set("patches", value=[])),
         ("no shapes", _set("shapes", value={})),
@@ -440,6 +444,8 @@ class Surface:
 
     name: str
     call: Callable[[Path], int]
+    compares: bool = False
+    """Takes a file whose network is refused for its names and shapes alone, and says so."""
 
 
 def loading(path: Path) -> int:
@@ -482,8 +488,7 @@ def surfaces(dense: Path, pruned: Path) -> Iterator[Surface]:
     yield Surface("verify", command("verify", None))
     yield Surface("verify --against", command("verify", None, "--against", dense))
     yield Surface("run", command("run", None, "--speedup", 2, "-o", dense.with_name("out.safetensors")))
-    yield Surface("diff", command("diff", pruned, None))
-    yield Surface("eval", command("eval", None, *noise))
+    yield Surface("diff", command("diff", pruned, None), compares=True)
     yield Surface("eval --against", command("eval", None, "--against", dense, *noise))
 
 
@@ -508,11 +513,11 @@ def reload_here() -> None:
     checking.reload_proof = here
 
 
-def problems(case: Case, outcome: Outcome) -> list[str]:
+def problems(case: Case, way: Surface, outcome: Outcome) -> list[str]:
     """What is wrong with what became of a case."""
     found = list(outcome.events)
     if outcome.code == 0:
-        if not case.harmless:
+        if not case.harmless and not way.compares:
             found.append("accepted")
     elif not outcome.is_clean_refusal:
         lines = outcome.err.strip().split("\n")
@@ -545,20 +550,18 @@ def main(words: list[str]) -> int:
     given = parser.parse_args(words)
     torch.set_num_threads(1)
     reload_here()
-    base = genuine()
+    # Should a bound be missing, this process is what ends, and not its neighbours.
+    resource.setrlimit(resource.RLIMIT_AS, (10 << 30, resource.getrlimit(resource.RLIMIT_AS)[1]))
     with tempfile.TemporaryDirectory() as name:
-        return _report(Path(name).resolve(), base, given.mutations)
+        return _report(Path(name).resolve(), given.mutations)
 
 
-def _report(folder: Path, base: Genuine, stride: int) -> int:
-    from prunecli.networks.building import real_maker
-
+def _report(folder: Path, stride: int) -> int:
     mark = planted(folder)
     os.chdir(folder)
     sys.path.insert(0, str(folder))
-    torch.manual_seed(0)
     dense = folder / "dense.safetensors"
-    save_file(real_maker("cifar:resnet20", {})().state_dict(), dense)
+    base = genuine(dense)
     pruned = put(folder / "pruned.safetensors", base.tensors, json.dumps(base.recipe))
     ways = list(surfaces(dense, pruned))
     for way in ways:  # what is imported on first use, and the proof that a genuine file is taken
@@ -576,7 +579,7 @@ def _report(folder: Path, base: Genuine, stride: int) -> int:
             path = put(folder / NAME, base.tensors, case.text)
             for way in ways if every and index % every == 0 else ways[:1]:
                 outcome = ran(lambda way=way, path=path: way.call(path), folder)
-                found = problems(case, outcome)
+                found = problems(case, way, outcome)
                 if mark.exists():
                     found.append("code ran")
                     mark.unlink()

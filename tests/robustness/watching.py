@@ -5,6 +5,8 @@ from __future__ import annotations
 import io
 import os
 import resource
+import site
+import socket
 import sys
 import time
 from collections.abc import Callable, Iterator
@@ -12,12 +14,26 @@ from contextlib import contextmanager, redirect_stderr, redirect_stdout
 from dataclasses import dataclass, field
 from pathlib import Path
 
+import torch
+
 PROCESSES = ("subprocess.", "os.system", "os.exec", "os.fork", "os.posix_spawn", "os.spawn", "pty.")
 NETWORK = ("socket.", "urllib.", "http.", "ftplib.", "smtplib.")
 _CHANGING = ("os.remove", "os.rename", "os.rmdir", "os.mkdir", "os.chmod", "os.symlink", "os.link", "shutil.")
 _READABLE = tuple(
-    os.path.realpath(path) for path in {sys.prefix, sys.base_prefix, "/usr", "/lib", "/proc", "/sys", "/dev"}
-)
+    os.path.realpath(path)
+    for path in (sys.prefix, sys.base_prefix, *site.getsitepackages(), Path(torch.__path__[0]).parent,
+                 "/usr", "/lib", "/proc", "/sys", "/dev")
+)  # fmt: skip
+
+
+def _is_own_process(event: str, arguments: tuple[object, ...]) -> bool:
+    """The clean process in which files are read and reloaded, and the pair of sockets to it."""
+    if event == "socket.__new__":
+        return arguments[1] == socket.AF_UNIX
+    if event != "subprocess.Popen":
+        return False
+    words = [str(word) for word in arguments[1]] if isinstance(arguments[1], list | tuple) else []
+    return arguments[0] == sys.executable and any("prunecli" in word for word in words)
 
 
 @dataclass
@@ -30,6 +46,8 @@ class Events:
 
     def hook(self, event: str, arguments: tuple[object, ...]) -> None:
         if not self.on:
+            return
+        if _is_own_process(event, arguments):
             return
         if event.startswith((*PROCESSES, *NETWORK)) and event != "socket.gethostname":
             self.found.append(f"{event} {arguments!r:.120}")
@@ -100,7 +118,7 @@ def peak() -> float:
 def ran(call: Callable[[], int], *allowed: Path) -> Outcome:
     """``call`` is what a command does, in this process."""
     out, err = io.StringIO(), io.StringIO()
-    before, start, hook = peak(), time.perf_counter(), sys.excepthook
+    before, start, hook = peak(), time.process_time(), sys.excepthook
     with watched(*allowed) as events, redirect_stdout(out), redirect_stderr(err):
         try:
             code = call()
@@ -108,5 +126,5 @@ def ran(call: Callable[[], int], *allowed: Path) -> Outcome:
             code = 1
             err.write(f"{type(error).__name__}: {error}\n")
     sys.excepthook = hook
-    seconds = time.perf_counter() - start
+    seconds = time.process_time() - start
     return Outcome(code, out.getvalue(), err.getvalue(), seconds, peak() - before, tuple(events.found))
