@@ -9,7 +9,6 @@ import io
 import json
 import os
 import struct
-import zipfile
 import zlib
 from collections.abc import Callable
 from pathlib import Path
@@ -18,7 +17,6 @@ from typing import Any
 from .opcodes import (
     called,
     globe,
-    integer,
     legacy,
     old_storage,
     program,
@@ -596,7 +594,8 @@ def _recipe_with(**fields: Any) -> bytes:
     recipe = {
         "version": "prunecli.recipe/1", "arch": "cifar:resnet8", "arguments": {"in_channels": 1},
         "inputs": [{"name": None, "dtype": "float32", "shape": [1, 1, 8, 8], "bounds": None}],
-        "shapes": {}, "patches": [], "plan": {"groups": {}}, "digests": right, "cut_digests": right, "changed_by": [],
+        "shapes": {}, "patches": [], "plan": {"groups": {}}, "digests": right, "cut_digests": right,
+        "changed_by": [],
         "source_digest": "", "options": {},
     }  # fmt: skip
     return _recipe(json.dumps({**recipe, **fields}))
