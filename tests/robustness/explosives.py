@@ -594,7 +594,8 @@ def _recipe_with(**fields: Any) -> bytes:
     recipe = {
         "version": "prunecli.recipe/1", "arch": "cifar:resnet8", "arguments": {"in_channels": 1},
         "inputs": [{"name": None, "dtype": "float32", "shape": [1, 1, 8, 8], "bounds": None}],
-        "shapes": {}, "patches": [], "plan": {"groups": {}}, "digests": right, "cut_digests": right, "changed_by": [],
+        "shapes": {}, "patches": [], "plan": {"groups": {}}, "digests": right, "cut_digests": right,
+        "changed_by": [],
         "source_digest": "", "options": {},
     }  # fmt: skip
     return _recipe(json.dumps({**recipe, **fields}))

@@ -95,7 +95,7 @@ def asked(content: bytes, flips: list[tuple[str, str, int, int]]) -> Iterable[Fl
 
 
 def spared_reload() -> Callable[[], None]:
-    """The proof of the digests without the reload, which would find what they find; returns what undoes it."""
+    """Take the proof of the digests without the reload, which would find the same; returns what undoes it."""
     from prunecli import checking
     from prunecli.report.model import Proof
 

@@ -295,9 +295,8 @@ def main() -> int:
             shown = time.monotonic()
             print(f"\n{len(totals.cases)} runs in {shown - begun:.0f} s\n{totals.short()}\n", flush=True)
     totals.cases.sort(key=lambda c: c.index)
-    print(
-        f"\nseed {given.seed}, {len(totals.cases)} runs from {given.begin}, {time.monotonic() - begun:.0f} s\n"
-    )
+    told = f"{len(totals.cases)} runs from {given.begin}, {time.monotonic() - begun:.0f} s"
+    print(f"\nseed {given.seed}, {told}\n")
     print(totals.show(), flush=True)
     return int(any(done.faults for done in totals.cases))
 

@@ -132,9 +132,12 @@ class Raw(str):
 
 
 HOSTILE: tuple[Any, ...] = (
-    -1, 0, 1, 3, 7.5, 2**31, 2**53 + 1, 2**63, 2**64, 10**40, -(2**63), True, None, "", "F32", "F64", "I64", "BOOL",
-    "F8_E4M3", "F4", "\x1b[31mred", "a\nb", "../x", "..", "conv1.weight", "__class__", "\u202e", "x" * 5000, [], [[]],
-    [2**62, 2**62], Pairs(), Pairs([("a", 1)]), Raw("NaN"), Raw("1e999"), Raw("-0"), Raw("0x10"), Raw("[" * 3000),
+    -1, 0, 1, 3, 7.5, 2**31, 2**53 + 1, 2**63, 2**64, 10**40, -(2**63), True, None, "", "F32", "F64", "I64",
+    "BOOL",
+    "F8_E4M3", "F4", "\x1b[31mred", "a\nb", "../x", "..", "conv1.weight", "__class__", "\u202e", "x" * 5000,
+    [], [[]],
+    [2**62, 2**62], Pairs(), Pairs([("a", 1)]), Raw("NaN"), Raw("1e999"), Raw("-0"), Raw("0x10"),
+    Raw("[" * 3000),
     Raw("9" * 5000), Raw('"\\ud800"'), Raw(""), Raw("tru"), Raw("1,"), Raw('"unfinished'),
 )  # fmt: skip
 
@@ -257,12 +260,16 @@ def opcode_edits(stream: bytes, random: Random) -> bytes:
 
 
 _SNIPPETS = (
-    b"(", b"0", b"2", b"1", b"t", b"l", b"d", b"}", b"]", b")", b"R", b"b", b"a", b"e", b"s", b"u", b"N", b"\x81",
-    b"\x92", b"\x90", b"Q", b".", b"cos\nsystem\n", b"cbuiltins\neval\n", b"ctorch\ndevice\n", b"ctorch\nSize\n",
+    b"(", b"0", b"2", b"1", b"t", b"l", b"d", b"}", b"]", b")", b"R", b"b", b"a", b"e", b"s", b"u", b"N",
+    b"\x81",
+    b"\x92", b"\x90", b"Q", b".", b"cos\nsystem\n", b"cbuiltins\neval\n", b"ctorch\ndevice\n",
+    b"ctorch\nSize\n",
     b"ctorch._utils\n_rebuild_parameter\n", b"ccollections\nOrderedDict\n", b"ctorch\nDoubleStorage\n",
     b"ctorch._utils\n_rebuild_sparse_tensor\n", b"ctorch._utils\n_rebuild_qtensor\n",
-    b"\x8a\x08" + b"\xff" * 7 + b"\x7f", b"\x8b\xff\xff\xff\x7f", b"X\x02\x00\x00\x00hi", b"\x8d" + b"\xff" * 8,
-    b"h\x00", b"h\x01", b"j\xff\xff\xff\xff", b"q\x00", b"r\xff\xff\xff\x7f", b"G\x7f\xf8" + b"\0" * 6, b"\x82\x01",
+    b"\x8a\x08" + b"\xff" * 7 + b"\x7f", b"\x8b\xff\xff\xff\x7f", b"X\x02\x00\x00\x00hi",
+    b"\x8d" + b"\xff" * 8,
+    b"h\x00", b"h\x01", b"j\xff\xff\xff\xff", b"q\x00", b"r\xff\xff\xff\x7f", b"G\x7f\xf8" + b"\0" * 6,
+    b"\x82\x01",
     b"\x95" + b"\xff" * 8, b"\x97", b"\x98", b"ios\nsystem\n", b"o",
 )  # fmt: skip
 

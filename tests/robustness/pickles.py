@@ -170,7 +170,8 @@ WAYS: dict[str, Callable[[Path, Places], list[str]]] = {
     "run": lambda path, at: ["run", str(path), *NETWORK, *CUT, "-o", str(at.out / "small.safetensors")],
     "load": lambda path, at: [],
     "plan": lambda path, at: [
-        "run", str(at.given / "dense.safetensors"), *NETWORK, "--plan", str(path), "-o", str(at.out / "small.safetensors"),
+        "run", str(at.given / "dense.safetensors"), *NETWORK, "--plan", str(path), "-o",
+        str(at.out / "small.safetensors"),
     ],
     "data": lambda path, at: [
         "eval", str(at.given / "own.safetensors"), "--data", f"npz:{path}",
@@ -224,7 +225,7 @@ class Bench:
     harmless: Harmless
 
     @staticmethod
-    def open(folder: Path) -> Bench:
+    def open(folder: Path, few: bool) -> Bench:
         canary, victim = folder / "canary", folder / "victims" / "victim"
         victim.parent.mkdir()
         victim.touch()
@@ -242,10 +243,10 @@ class Bench:
             own = bases.make(OWN, at.out).files["net.safetensors"]
         dense = bases.make("safetensors", folder).files["net.safetensors"]
         bench = Bench(log, canary, victim, dense, own, Harmless({}))
-        bench.measure()
+        bench.measure(few)
         return bench
 
-    def measure(self) -> None:
+    def measure(self, short: bool) -> None:
         """What harmless, damaged and unknown files of every form make the commands do."""
         weights = bases.dense()
         unknown = called("acme.widgets", "Widget", (1,))
@@ -265,11 +266,12 @@ class Bench:
             b"{}",
             corpus.npz(program(unknown)),
         ]
-        few += [files[0], self.dense]
-        files += [*few, self.own]
+        if not short:
+            few += [files[0], self.dense]
+            files += [*few, self.own]
         self.log.new()
         for way in WAYS:
-            for content in files if way in ("inspect", "load") else few:
+            for content in files if way in ("inspect", "load") and not short else few:
                 with places() as at:
                     run(action(way, self._lay(content, way, at, ".pth"), at), at, seconds=60)
         self.harmless = Harmless.of(self.log.new())
@@ -300,7 +302,7 @@ class Bench:
             if sign.exists() != present:
                 wrong.append(f"it ran: {sign.name} {'is gone' if present else 'is there'}")
                 self._restore()
-        named = malice.wanted in found.err if malice.wanted and way in CHECKPOINT_WAYS else None
+        named = is_named(found, malice) if malice.wanted and way in CHECKPOINT_WAYS else None
         return Case(malice.name, malice.form, way, found.code, named, tuple(wrong), len(events))
 
     def _restore(self) -> None:
@@ -309,13 +311,17 @@ class Bench:
         self.victim.touch()
 
 
+def is_named(found: Run, malice: Malice) -> bool:
+    return any(name in line for name in malice.wanted for line in found.errors)
+
+
 def judged(found: Run, malice: Malice, way: str) -> list[str]:
     wrong = faults(found)
     if found.code in (0, 4):
         wrong.append(f"exit {found.code}, not refused")
     hint = [line for line in found.err.splitlines() if line.startswith("hint: ")]
     if malice.wanted and way in CHECKPOINT_WAYS:
-        if malice.wanted not in found.err:
+        if not is_named(found, malice):
             wrong.append(f"the global is not named ({malice.name.rpartition(', ')[2]})")
         elif not any("state_dict" in x or "--unsafe-load" in x for x in hint):
             wrong.append("no hint how to convert it")
@@ -327,7 +333,7 @@ def judged(found: Run, malice: Malice, way: str) -> list[str]:
 def work(every: int, ways: tuple[str, ...] | None, few: bool) -> Any:
     def mine(share: int, shares: int, end: float) -> Iterable[Case]:
         with tempfile.TemporaryDirectory(prefix="robust-pickles.") as folder:
-            bench = Bench.open(Path(folder))
+            bench = Bench.open(Path(folder), few)
             for way, malice in chosen(bench, every, share, shares, few):
                 if ways is None or way in ways:
                     yield bench.put(malice, way)
@@ -364,7 +370,8 @@ def show(cases: list[Case]) -> str:
     header = ("form", "way in", "files", "exit 3", "named", "of", "events", "at fault")
     rows.append(
         ("all", "", len(cases), sum(c.code == 3 for c in cases), sum(bool(c.named) for c in cases),
-         sum(c.named is not None for c in cases), sum(c.events for c in cases), sum(bool(c.faults) for c in cases))
+         sum(c.named is not None for c in cases), sum(c.events for c in cases),
+         sum(bool(c.faults) for c in cases))
     )  # fmt: skip
     return f"{table(header, rows)}\n\n{_faults(cases)}"
 

@@ -29,7 +29,7 @@ SPEEDUP = ("--speedup", "1.5", "--no-latency")
 
 @dataclass(frozen=True)
 class Kind:
-    """``arguments`` of ``prune``, standing in a folder where ``made`` has put the files; it writes ``out``."""
+    """``arguments`` of ``prune``, in a folder where ``made`` has put the files; it writes ``out``."""
 
     arguments: tuple[str, ...]
     out: str
@@ -71,9 +71,11 @@ KINDS: dict[str, Kind] = {
     "scores of gradients": Kind(
         (*RUN, "--data", "digits", "--criterion", "taylor", "--repair", "bn"), "out.safetensors", _net
     ),
-    "compact": Kind(("compact", "net.safetensors", *NETWORK, "-o", "out.safetensors"), "out.safetensors", _sparse),
+    "compact": Kind(("compact", "net.safetensors", *NETWORK, "-o", "out.safetensors"), "out.safetensors",
+        _sparse),
     "model directory": Kind(
-        ("run", "net", "--input", "input_ids:int64:1,8", *SPEEDUP, "--repair", "none", "-o", "out"), "out", _directory
+        ("run", "net", "--input", "input_ids:int64:1,8", *SPEEDUP, "--repair", "none", "-o", "out"), "out",
+        _directory
     ),
 }  # fmt: skip
 

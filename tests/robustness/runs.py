@@ -1,4 +1,4 @@
-"""One command in a fork of a process that has imported everything: what a user would see, without the seconds.
+"""One command in a fork of a process that has imported everything: what a user would see, in no time.
 
 A run has a folder of its own, with ``given`` (its inputs), ``out`` (where it writes and stands), ``tmp`` and
 ``home``; what it leaves outside ``given`` is part of the answer.
@@ -179,7 +179,7 @@ def _server() -> processes._Server:
 
 
 def command(*arguments: object) -> Callable[[], int]:
-    """The whole ``prune`` command, as an action. What its ``main`` lets through ends it as it would Python."""
+    """The whole ``prune`` command, as an action. What its ``main`` lets through ends it as it ends Python."""
 
     def action() -> int:
         from prunecli.cli import main

@@ -21,7 +21,8 @@ def test_nothing_runs(tmp_path: Path) -> None:
     code = "import sys; from tests.robustness.pickles import main; sys.exit(main())"
     done = subprocess.run(
         [sys.executable, "-c", code, "--every", str(EVERY), "--jobs", "1", "--few"],
-        cwd=ROOT, env={**os.environ, "TMPDIR": str(tmp_path)}, capture_output=True, text=True, timeout=300, check=False,
+        cwd=ROOT, env={**os.environ, "TMPDIR": str(tmp_path)}, capture_output=True, text=True, timeout=300,
+        check=False,
     )  # fmt: skip
     assert done.stdout.rstrip().endswith("no faults"), done.stdout + done.stderr
     assert done.returncode == 0
@@ -73,7 +74,8 @@ def test_events_beyond_harmless_ones_are_refused(tmp_path: Path) -> None:
     ]  # fmt: skip
     refused = [
         event("import", "'bz2'"), event("open", "'/etc/x'", "'w'", "1"), event("os.system", "b'x'", by=ours),
-        event("subprocess.Popen", f"'{sys.executable}'", helper[1]), event("os.fork"), event("socket.connect", "x"),
+        event("subprocess.Popen", f"'{sys.executable}'", helper[1]), event("os.fork"),
+        event("socket.connect", "x"),
         event("socket.connect", "AF_INET", by=ours), event("subprocess.Popen", "'sh'", "['sh']", by=ours),
         event("pickle.find_class", "'os'"), event("ctypes.dlopen", "'x'"),
     ]  # fmt: skip

@@ -11,8 +11,10 @@ import sys
 from typing import Any
 
 PREFIXES = (
-    "os.", "subprocess.", "socket.", "shutil.", "ctypes.", "pty.", "webbrowser.", "urllib.", "http.", "ftplib.",
-    "smtplib.", "poplib.", "imaplib.", "telnetlib.", "nntplib.", "pickle.", "code.", "tempfile.", "glob.rglob",
+    "os.", "subprocess.", "socket.", "shutil.", "ctypes.", "pty.", "webbrowser.", "urllib.", "http.",
+    "ftplib.",
+    "smtplib.", "poplib.", "imaplib.", "telnetlib.", "nntplib.", "pickle.", "code.", "tempfile.",
+    "glob.rglob",
     "signal.", "mmap.", "fcntl.", "syslog.", "sqlite3.", "winreg.", "pdb.", "builtins.breakpoint",
 )  # fmt: skip
 READ_ONLY = {
