@@ -11,8 +11,8 @@ import torch
 from safetensors.torch import load_file
 from test_checkpoint_recipe import RECIPE
 
-from prunecli.checkpoint import file_digest, read
-from prunecli.checkpoint.directories import MAX_COPIED_BYTES, companions, write_directory
+from prunecli.checkpoint import atomic, file_digest, read
+from prunecli.checkpoint.directories import MAX_COPIED_BYTES, companions, left_out, write_directory
 from prunecli.errors import OutputError, UsageError
 
 TENSORS = {"model.a": torch.ones(2), "model.b": torch.arange(3)}
@@ -64,6 +64,55 @@ def test_what_is_large_is_left(source: Path) -> None:
     assert [path.name for path in companions(source)] == ["chat_template.jinja", "vocab.txt"]
 
 
+def test_links_that_lead_elsewhere_are_left_out(source: Path, tmp_path: Path) -> None:
+    """Else a directory from a stranger would bring files of this machine into what is handed on."""
+    secret = tmp_path / "secret"
+    secret.write_text("secret")
+    (source / "merges.txt").symlink_to("../secret")
+    (source / "added_tokens.json").symlink_to(secret)
+    (source / "vocab.json").symlink_to("tokenizer.json")
+    (source / "spiece.model").symlink_to("nothing")
+    assert left_out(source) == ["added_tokens.json", "merges.txt"]
+    written(tmp_path / "small", source)
+    assert names_in(tmp_path / "small") == [
+        "chat_template.jinja", "config.json", "model.safetensors", "tokenizer.json", "vocab.json",
+        "vocab.txt",
+    ]  # fmt: skip
+    assert not (tmp_path / "small" / "vocab.json").is_symlink()
+    linked = tmp_path / "linked"
+    linked.symlink_to("dense")
+    assert left_out(linked) == left_out(source)
+
+
+@pytest.mark.parametrize("blobs", ["a folder", "a link to elsewhere"])
+def test_a_snapshot_of_a_cache_is_links_into_its_blobs(blobs: str, tmp_path: Path) -> None:
+    source = tmp_path / "models--a--b" / "snapshots" / "123"
+    source.mkdir(parents=True)
+    elsewhere = tmp_path / "elsewhere"
+    elsewhere.mkdir()
+    place = source.parent.parent / "blobs"
+    place.mkdir() if blobs == "a folder" else place.symlink_to(elsewhere)
+    (place / "abc").write_text("{}")
+    (source / "tokenizer.json").symlink_to("../../blobs/abc")
+    (source / "vocab.txt").symlink_to(elsewhere / "abc" if blobs == "a folder" else "../../blobs/abc")
+    (elsewhere / "abc").touch()
+    if blobs == "a folder":
+        assert ([path.name for path in companions(source)], left_out(source)) == (
+            ["tokenizer.json"], ["vocab.txt"],
+        )  # fmt: skip
+    else:
+        assert (companions(source), left_out(source)) == ([], ["tokenizer.json", "vocab.txt"])
+
+
+def test_blobs_beside_what_is_no_snapshot(tmp_path: Path) -> None:
+    source = tmp_path / "a" / "b" / "c"
+    source.mkdir(parents=True)
+    (tmp_path / "a" / "blobs").mkdir()
+    (tmp_path / "a" / "blobs" / "abc").write_text("{}")
+    (source / "tokenizer.json").symlink_to("../../blobs/abc")
+    assert left_out(source) == ["tokenizer.json"]
+
+
 def test_a_failed_check_leaves_nothing(source: Path, tmp_path: Path) -> None:
     def failing(path: Path) -> None:
         assert (path / "model.safetensors").is_file() and (path / "config.json").is_file()
@@ -94,14 +143,11 @@ def test_what_stands_there_comes_back_if_the_swap_fails(
     source: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     written(tmp_path / "small", source)
-    right = Path.rename
 
-    def failing(self: Path, target: Path) -> Path:
-        if self.suffix == ".tmp":
-            raise OSError(28, "No space left on device")
-        return right(self, target)
+    def failing(*_: object) -> None:
+        raise OSError(28, "No space left on device")
 
-    monkeypatch.setattr(Path, "rename", failing)
+    monkeypatch.setattr(atomic, "_exchange", failing)
     with pytest.raises(OutputError, match="No space left"):
         written(tmp_path / "small", source, force=True, hidden_size=9)
     assert json.loads((tmp_path / "small" / "config.json").read_text()) == CONFIG

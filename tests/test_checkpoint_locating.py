@@ -79,6 +79,8 @@ def test_what_a_configuration_implies(tmp_path: Path) -> None:
         ("photos", True, OutputError),
         ("file", True, OutputError),
         ("missing/new", False, OutputError),
+        ("dangling", True, OutputError),
+        ("n" * 300, True, OutputError),
     ],
 )
 def test_what_a_result_may_replace(
@@ -90,6 +92,7 @@ def test_what_a_result_may_replace(
     directory(tmp_path / "empty")
     directory(tmp_path / "photos", None, "cat.png")
     (tmp_path / "file").write_text("x")
+    (tmp_path / "dangling").symlink_to("none")
     if error is None:
         refuse_directory(tmp_path / name, source, force)
     else:

@@ -112,6 +112,51 @@ def test_refused_targets(tmp_path: Path) -> None:
         refuse_target(source)
 
 
+def test_targets_that_are_no_files(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    fifo, dangling = tmp_path / "fifo", tmp_path / "dangling"
+    os.mkfifo(fifo)
+    dangling.symlink_to("none")
+    for out, text in (
+        (fifo, "not a regular file"),
+        (dangling, "not a regular file"),
+        (Path("/dev/null"), "not a regular file"),
+        (tmp_path / ("n" * 300), "too long"),
+    ):
+        with pytest.raises(OutputError, match=text) as caught:
+            refuse_target(out, force=True)
+        assert caught.value.hint
+    link, asked = tmp_path / "link", []
+    (tmp_path / "there").mkdir()
+    (tmp_path / "there" / "x").touch()
+    link.symlink_to("there/x")
+    # Nothing is forbidden to root: what matters is which directory is asked about, and for what.
+    monkeypatch.setattr(os, "access", lambda path, mode: asked.append((path, mode)))
+    with pytest.raises(OutputError, match="may not be written to"):
+        refuse_target(link, force=True)
+    assert asked == [(tmp_path.resolve() / "there", os.W_OK | os.X_OK)]
+
+
+def test_a_link_is_written_through(tmp_path: Path) -> None:
+    (tmp_path / "there").mkdir()
+    link, target = tmp_path / "link.safetensors", tmp_path / "there" / "x.safetensors"
+    target.touch(0o600)
+    link.symlink_to(target)
+    digest = write(link, TENSORS, RECIPE, check=passed, force=True)
+    assert (link.is_symlink(), file_digest(target), target.stat().st_mode & 0o777) == (True, digest, 0o600)
+    assert (names_in(tmp_path), names_in(target.parent)) == (["link.safetensors", "there"], ["x.safetensors"])
+
+
+def test_what_a_check_cannot_do_is_an_output_error(tmp_path: Path) -> None:
+    """As when no process can be started to load it again."""
+
+    def fail(path: Path) -> None:
+        raise BlockingIOError(11, "Resource temporarily unavailable")
+
+    with pytest.raises(OutputError, match="Resource temporarily unavailable"):
+        write(tmp_path / "x", TENSORS, RECIPE, check=fail, force=False)
+    assert names_in(tmp_path) == []
+
+
 def test_tensor_digest_sees_dtype_shape_and_bits() -> None:
     values = [
         torch.zeros(4), torch.zeros(2, 2), torch.zeros(4, dtype=torch.int32), -torch.zeros(4), torch.zeros(5)

@@ -306,9 +306,13 @@ def _clear(orphan: Path, target: Path) -> None:
 
 
 def _target(path: Path) -> Path:
-    if is_dangling(path):
-        raise OSError(errno.ENOENT, "a link to nothing, not a regular file")
-    return Path(os.path.realpath(path))
+    """Where the bytes go: behind links. Strictly, since a link that could not be read would be replaced."""
+    try:
+        return Path(os.path.realpath(path, strict=True))
+    except FileNotFoundError:
+        if path.is_symlink():
+            raise OSError(errno.ENOENT, "a link to nothing, not a regular file") from None
+        return Path(os.path.realpath(path.parent, strict=True)) / path.name
 
 
 def _stat(target: Path, fits: Callable[[int], bool], otherwise: int) -> os.stat_result | None:

@@ -6,7 +6,7 @@ import json
 import os
 from pathlib import Path
 
-from prunecli.checkpoint.atomic import is_dangling
+from prunecli.checkpoint.atomic import as_output_error, is_dangling
 from prunecli.errors import InputError, OutputError, UsageError
 
 CONFIG = "config.json"
@@ -64,6 +64,11 @@ def refuse_directory(out: Path, source: Path | None = None, force: bool = False)
     Raises ``OutputError`` if its parent is missing or something else stands there, ``UsageError`` if it is
     ``source`` or exists without ``force``.
     """
+    with as_output_error(out):
+        _refuse_directory(out, source, force)
+
+
+def _refuse_directory(out: Path, source: Path | None, force: bool) -> None:
     parent = out.resolve().parent
     if not parent.is_dir():
         raise OutputError(f"directory '{out.parent}' does not exist", f"type: mkdir -p {out.parent}")

@@ -25,6 +25,11 @@ def refuse_target(out: str | Path, source: str | Path | None = None, force: bool
     file, ``UsageError`` if it is ``source`` or exists without ``force``.
     """
     out = Path(out)
+    with as_output_error(out):
+        _refuse_target(out, source, force)
+
+
+def _refuse_target(out: Path, source: str | Path | None, force: bool) -> None:
     if out.is_dir():
         raise OutputError(f"'{out}' is a directory", f"give a file name: -o {out / 'small.safetensors'}")
     if not out.parent.is_dir():

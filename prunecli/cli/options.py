@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Annotated, TypeAlias
 
 import typer
 
-from prunecli.checkpoint.atomic import require_regular
+from prunecli.checkpoint.atomic import as_output_error, require_regular
 from prunecli.checkpoint.locating import weights_in
 from prunecli.cli import names
 from prunecli.errors import InputError, OutputError, UsageError, require_range
@@ -304,6 +304,11 @@ def write_besides(found: Reported, reports: Iterable[Path]) -> None:
 
 def require_writable(path: Path, force: bool, option: str = "-o") -> None:
     """Raise unless ``path`` can be created, before any work is done for it; ``option`` names another."""
+    with as_output_error(path, f"choose another place with {option}"):
+        _require_writable(path, force, option)
+
+
+def _require_writable(path: Path, force: bool, option: str) -> None:
     if path.is_dir():
         raise OutputError(f"{path} is a directory", "give the name of a file")
     if not is_stdout(path):

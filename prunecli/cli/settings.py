@@ -10,6 +10,7 @@ from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, TypeVar
 
+from prunecli.checkpoint.atomic import as_output_error
 from prunecli.checkpoint.locating import is_model_directory, is_written_as_directory, refuse_directory
 from prunecli.cli import names
 from prunecli.cli.course import Course
@@ -181,7 +182,9 @@ class Files:
         if self.as_directory and self.checkpoint is not None:
             refuse_directory(self.output, self.checkpoint, force)
         for path in self.reports if self.as_directory else (self.output, *self.reports):
-            if self.checkpoint is not None and path.exists() and path.samefile(self.checkpoint):
+            with as_output_error(path):
+                itself = self.checkpoint and path.exists() and path.samefile(self.checkpoint)
+            if itself:
                 raise UsageError(f"{path} is the checkpoint itself", "choose another name with -o")
             told = path in self.reports and (resume or self._tells_of_nothing(path))
             require_writable(path, force or told or is_stdout(path))
