@@ -215,10 +215,8 @@ class NewDirectory:
     @contextmanager
     def file(self, name: str) -> Iterator[Writer]:
         """A file in it, with the permissions of the one of that name in the directory that it replaces."""
-        like = None
-        with suppress(OSError):
-            like = _stat(self._target / name, stat.S_ISREG, errno.EISDIR)
-        file = Writer(self.path / name, like)
+        like = _stat(self._target / name, lambda _: True, errno.EINVAL)
+        file = Writer(self.path / name, like if like is not None and stat.S_ISREG(like.st_mode) else None)
         try:
             yield file
             file.finish()
@@ -241,7 +239,7 @@ class NewDirectory:
 
     def close(self) -> None:
         """Nothing is left under the temporary name: what was not put in place, or what was there before."""
-        shutil.rmtree(self.path, ignore_errors=True)
+        _clear_away(self.path)
         _unlock(self._locks)
 
     def _locked(self, path: Path) -> bool:
@@ -271,7 +269,7 @@ class NewDirectory:
         except OSError:
             os.rename(aside, self._target)
             raise
-        shutil.rmtree(aside, ignore_errors=True)
+        _clear_away(aside)
         return moved
 
 
@@ -303,6 +301,13 @@ def _clear(orphan: Path, target: Path) -> None:
             os.unlink(orphan)
     finally:
         os.close(handle)
+
+
+def _clear_away(directory: Path) -> None:
+    """What cannot be removed is left to the next sweep."""
+    # Some errors get past ``ignore_errors``.
+    with suppress(OSError):
+        shutil.rmtree(directory, ignore_errors=True)
 
 
 def _target(path: Path) -> Path:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Callable, Mapping
+from fnmatch import fnmatchcase
 from pathlib import Path
 from typing import Any
 
@@ -70,10 +71,11 @@ def left_out(source: Path) -> list[str]:
 
 
 def _found(source: Path) -> list[Path]:
-    found = {path for pattern in _COMPANIONS for path in source.glob(pattern)}
+    # Not glob: it finds nothing in a directory that may not be read, and says nothing.
     return sorted(
-        path for path in found
-        if path.is_file() and path.suffix != ".py" and path.stat().st_size <= MAX_COPIED_BYTES
+        path for path in source.iterdir()
+        if any(fnmatchcase(path.name, pattern) for pattern in _COMPANIONS)
+        and path.is_file() and path.suffix != ".py" and path.stat().st_size <= MAX_COPIED_BYTES
     )  # fmt: skip
 
 
@@ -81,6 +83,6 @@ def _belongs(path: Path, source: Path) -> bool:
     """Whether it is a file of ``source``, also where that is a snapshot of a Hugging Face cache, whose files
     are links into ``../../blobs``.
     """
-    home, where = source.resolve(), path.resolve()
+    home, where = source.resolve(strict=True), path.resolve(strict=True)
     cached = home.parent.name == "snapshots" and where.parent == home.parent.parent / "blobs"
     return cached or where.is_relative_to(home)
