@@ -123,8 +123,8 @@ class Heeded:
         if not issubclass(unraisable.exc_type, KeyboardInterrupt) or not self._before:
             self._hook(unraisable)
             return
-        _State.raised = None
-        _thread.interrupt_main(signal.Signals(next(iter(self._before))))
+        _State.since, _State.raised = monotonic(), None
+        _thread.start_new_thread(_again, (next(iter(self._before)),))
 
 
 def _came(number: int, frame: FrameType | None) -> None:
