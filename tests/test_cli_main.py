@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import signal
 from pathlib import Path
 
 import pytest
@@ -60,6 +61,62 @@ def test_an_interrupt_is_130(
     monkeypatch.setitem(prunecli.__dict__, "inspect", failing(KeyboardInterrupt()))
     ran = run_here(capsys, "inspect", checkpoint)
     assert (ran.code, ran.err) == (130, "error: interrupted\n")
+
+
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM, signal.SIGHUP])
+def test_so_is_any_signal_that_asks_for_an_end(
+    number: signal.Signals,
+    checkpoint: Path,
+    capsys: pytest.CaptureFixture[str],
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    before = signal.getsignal(number)
+    monkeypatch.setitem(prunecli.__dict__, "inspect", lambda *_, **__: signal.raise_signal(number))
+    ran = run_here(capsys, "inspect", checkpoint)
+    assert (ran.code, ran.out, ran.err) == (130, "", "error: interrupted\n")
+    assert signal.getsignal(number) == before
+
+
+def test_an_interrupt_that_something_took_for_an_error_is_one_still(
+    checkpoint: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def inspect(*_: object, **__: object) -> None:
+        try:
+            signal.raise_signal(signal.SIGINT)
+        except KeyboardInterrupt:
+            raise ImportError("initialization failed") from None
+
+    monkeypatch.setitem(prunecli.__dict__, "inspect", inspect)
+    ran = run_here(capsys, "inspect", checkpoint)
+    assert (ran.code, ran.err) == (130, "error: interrupted\n")
+    monkeypatch.setitem(prunecli.__dict__, "inspect", failing(ImportError("not found")))
+    with pytest.raises(ImportError, match="not found"):
+        run_here(capsys, "inspect", checkpoint)
+
+
+def test_nobody_needs_to_be_there_to_be_told(
+    checkpoint: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """After SIGHUP the terminal is gone."""
+    monkeypatch.setitem(prunecli.__dict__, "inspect", failing(KeyboardInterrupt()))
+    monkeypatch.setattr("prunecli.cli.output.error", failing(OSError(5, "Input/output error")))
+    assert run_here(capsys, "inspect", checkpoint).code == 130
+
+
+def test_torchrun_ends_what_it_started(
+    checkpoint: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """With a signal, which only the training itself answers, and once for all processes."""
+    seen, before = [], signal.getsignal(signal.SIGTERM)
+    monkeypatch.setenv("WORLD_SIZE", "2")
+
+    def inspect(*_: object, **__: object) -> None:
+        seen.append(signal.getsignal(signal.SIGTERM))
+        raise InputError("wrong")
+
+    monkeypatch.setitem(prunecli.__dict__, "inspect", inspect)
+    run_here(capsys, "inspect", checkpoint)
+    assert seen == [before]
 
 
 @pytest.mark.parametrize(

@@ -191,7 +191,7 @@ class Files:
 
     def _tells_of_nothing(self, path: Path) -> bool:
         """Whether ``path`` is the report, under its usual name, of a run that wrote no output."""
-        if path != _report_of(self.output, self.as_directory):
+        if path != _report_of(self.output, self.as_directory) or not path.is_file():
             return False
         try:
             found = json.loads(path.read_text(encoding="utf-8"))
