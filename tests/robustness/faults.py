@@ -281,7 +281,7 @@ def main() -> int:
         kept = (out / "x.safetensors").read_bytes() == b"old" and names(out) == {"x.safetensors"}
     print(table(made))
     print(f"\nprune run --force under RLIMIT_FSIZE: exit {done.returncode}, old file "
-          f"{'intact, nothing beside it' if kept else 'GONE'}\n{done.stderr}")  # fmt: skip
+          f"{'intact, nothing beside it' if kept else 'GONE'}\n{done.stderr.replace(name, 'DIR')}")  # fmt: skip
     wrong = [f"{kind}: {each}" for kind, found in made.items() for each in found.wrong]
     print("\n".join(wrong))
     return int(bool(wrong) or not kept or done.returncode != 5)
