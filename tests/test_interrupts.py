@@ -216,6 +216,15 @@ def test_nothing_comes_of_an_import_when_all_is_done(tmp_path: Path, monkeypatch
     assert late_import
 
 
+def test_it_comes_again_only_while_it_waits(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(interrupts, "_AGAIN", 0)
+    with Heeded():
+        interrupts._again(signal.SIGINT)
+        monkeypatch.setattr(interrupts._State, "since", 0.0)
+        with pytest.raises(KeyboardInterrupt):
+            interrupts._again(signal.SIGINT)
+
+
 def test_at_the_end_of_the_process_a_signal_prints_nothing() -> None:
     with Heeded(last=True):
         pass

@@ -279,9 +279,10 @@ def main() -> int:
         (out / "x.safetensors").write_bytes(b"old")
         done = limited(out / "x.safetensors", 20_000)
         kept = (out / "x.safetensors").read_bytes() == b"old" and names(out) == {"x.safetensors"}
+        said = done.stderr.replace(name, "DIR")
     print(table(made))
     print(f"\nprune run --force under RLIMIT_FSIZE: exit {done.returncode}, old file "
-          f"{'intact, nothing beside it' if kept else 'GONE'}\n{done.stderr}")  # fmt: skip
+          f"{'intact, nothing beside it' if kept else 'GONE'}\n{said}")  # fmt: skip
     wrong = [f"{kind}: {each}" for kind, found in made.items() for each in found.wrong]
     print("\n".join(wrong))
     return int(bool(wrong) or not kept or done.returncode != 5)

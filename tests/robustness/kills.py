@@ -103,32 +103,32 @@ class Target:
 
     def __init__(self, path: Path, put: Callable[[int], object], digest: Callable[[], str]) -> None:
         self.path, self.put, self.digest = path, put, digest
-        self.digests, self.seconds = [], 0.0
+        self.digests: list[str] = []
         for which in (1, 0):
-            before = time.perf_counter()
             put(which)
-            self.seconds = time.perf_counter() - before
             self.digests.insert(0, digest())
         assert self.digests[0] != self.digests[1]
         self.now = 0
 
-    def kill(self, at: float, tally: Tally) -> None:
-        """A write that ends well, which sweeps what the last kill left; then one that is killed, ``at``
-        seconds after it began.
+    def kill(self, part: float, tally: Tally) -> None:
+        """A write that ends well, which sweeps what the last kill left; then one that is killed after
+        ``part`` of the time that the first took.
         """
 
         def work(tell: int) -> None:
+            began = time.perf_counter()
             self.put(self.now)
-            os.write(tell, b"0" if orphans(self.path.parent) == 0 else b"x")
+            took = time.perf_counter() - began
+            os.write(tell, f"{orphans(self.path.parent)} {took}".encode())
             self.put(1 - self.now)
             os.write(tell, b".")
 
         child, told = forked(work)
-        swept = os.read(told, 1)
-        if swept not in (b"0", b"x"):
+        left, _, took = os.read(told, 100).decode().partition(" ")
+        if not took:
             raise RuntimeError("the process that writes failed")
-        tally.unswept += swept == b"x"
-        time.sleep(at)
+        tally.unswept += left != "0"
+        time.sleep(part * float(took))
         os.kill(child, signal.SIGKILL)
         status, said = ended(child, told)
         tally.phases["after its end" if said or not os.WIFSIGNALED(status) else "during the write"] += 1
@@ -189,9 +189,9 @@ class Command:
             stderr=subprocess.DEVNULL,
         )
 
-    def kill(self, at: float, tally: Tally) -> None:
+    def kill(self, part: float, tally: Tally) -> None:
         """Half of the kills come when the temporary is there: the file is written and loaded again then."""
-        folder = self.path.parent
+        folder, at = self.path.parent, part * self.seconds
         running = self._started((2, 1.5)[1 - self.now])
         before, late = orphans(folder), at > self.seconds / 2
         old = {name for name in os.listdir(folder) if LEFT.fullmatch(name)}  # noqa: PTH208
@@ -215,7 +215,9 @@ class Command:
         self.now = self.digests.index(found)
 
 
-def campaign(runs: int, megabytes: float, seed: int, whole: bool, at: Path | None = None) -> dict[str, Tally]:
+def campaign(
+    runs: int, megabytes: float, seed: int, whole: bool, at: Path | None = None, only: str | None = None
+) -> dict[str, Tally]:
     """``runs`` kills, of which one in twenty is of the command (where ``whole``) and one of a directory."""
     chance, tallies = random.Random(seed), {}
     share = max(1, runs // WHOLE)
@@ -225,7 +227,7 @@ def campaign(runs: int, megabytes: float, seed: int, whole: bool, at: Path | Non
             ("directory", share),
             ("prune run", share * whole),
         ):
-            if not count:
+            if not count or only not in (None, kind):
                 continue
             folder = Path(name) / kind
             folder.mkdir()
@@ -237,7 +239,7 @@ def campaign(runs: int, megabytes: float, seed: int, whole: bool, at: Path | Non
             tallies[kind] = tally = Tally()
             began = time.perf_counter()
             for done in range(count):
-                target.kill(chance.uniform(0, 1.05 * target.seconds), tally)
+                target.kill(chance.uniform(0, 1.02), tally)
                 if (done + 1) % 50 == 0:
                     print(f"{kind}: {done + 1} of {count}", file=sys.stderr, flush=True)
             tally.seconds = time.perf_counter() - began
@@ -264,8 +266,9 @@ def main() -> int:
     parser.add_argument("--megabytes", type=float, default=200)
     parser.add_argument("--seed", type=int, default=0)
     parser.add_argument("--in", dest="at", type=Path, help="where on the disk; default: temporary files")
+    parser.add_argument("--only", choices=("file", "directory", "prune run"))
     given = parser.parse_args()
-    tallies = campaign(given.runs, given.megabytes, given.seed, True, given.at)
+    tallies = campaign(given.runs, given.megabytes, given.seed, True, given.at, given.only)
     print(table(tallies))
     return int(any(tally.failed for tally in tallies.values()))
 

@@ -28,7 +28,7 @@ def test_what_is_neither_is_found(tmp_path: Path) -> None:
 
     target = kills.Target(path, put, lambda: kills.file_digest(path))
     tally = kills.Tally()
-    for at in (0.2, 0.4, 0.5, 0.6):
-        target.kill(at * target.seconds, tally)
+    for part in (0.2, 0.4, 0.5, 0.6):
+        target.kill(part, tally)
     assert tally.found["neither"] > 0
     assert tally.failed
