@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import argparse
 import json
+import os
 import pickle
 from collections import OrderedDict
 from pathlib import Path
@@ -14,7 +15,7 @@ import torch
 from safetensors.torch import save_file
 from torch import nn
 
-from prunecli.checkpoint import read, require_finite
+from prunecli.checkpoint import read, reading, require_finite
 from prunecli.errors import InputError, PruneError, UsageError
 
 WEIGHTS = OrderedDict((("a.weight", torch.arange(6.0).reshape(2, 3)), ("a.bias", torch.ones(2))))
@@ -235,3 +236,35 @@ def test_require_finite() -> None:
     require_finite({"b": torch.tensor([float("inf")])}, limits={"b"})
     with pytest.raises(InputError, match="'b' holds NaN"):
         require_finite({"b": torch.tensor([float("nan")])}, limits={"b"})
+
+
+def test_what_the_system_does_not_let_read_is_one_line(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    path = saved(tmp_path / "x.pth", WEIGHTS)
+
+    def broken(*_: object) -> str:
+        raise OSError(5, "Input/output error")
+
+    monkeypatch.setattr(reading, "file_digest", broken)
+    with pytest.raises(InputError, match=r"cannot read '.*x\.pth': Input/output error"):
+        read(path)
+
+
+def test_what_is_no_file_is_not_read(tmp_path: Path) -> None:
+    os.mkfifo(tmp_path / "pipe")
+    with pytest.raises(InputError, match="is not a regular file"):
+        read(tmp_path / "pipe")
+
+
+@pytest.mark.parametrize(
+    ("metadata", "reason"),
+    [
+        ({"prunecli.recipe": "{"}, "the recipe in the file is no JSON"),
+        ({"prunecli.recipe": "[1]"}, "recipe version None"),
+    ],
+)
+def test_a_recipe_that_is_none(metadata: dict[str, str], reason: str, tmp_path: Path) -> None:
+    save_file(dict(WEIGHTS), tmp_path / "x", metadata)
+    with pytest.raises(InputError, match=reason):
+        read(tmp_path / "x")

@@ -18,10 +18,10 @@ RECIPE = Recipe(
     shapes={"conv1.weight": (32, 3, 7, 7), "n": ()},
     patches=(AttributePatch("layer1.0", "width", None, 3), AttributePatch("", "sizes", 1, 5)),
     plan=Plan({"g": (0, 2)}, {"g": 4}),
-    digests={"n": "ab"},
-    cut_digests={"n": "ab"},
+    digests={"n": "ab" * 32},
+    cut_digests={"n": "ab" * 32},
     changed_by=("repair",),
-    source_digest="cd",
+    source_digest="cd" * 32,
     options={"speedup": 2.0, "ignore": ["a*", "b"], "plan": None},
 )
 

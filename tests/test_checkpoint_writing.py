@@ -12,6 +12,7 @@ from safetensors.torch import load_file
 from test_checkpoint_recipe import RECIPE
 
 from prunecli.checkpoint import file_digest, read, refuse_target, tensor_digest, write
+from prunecli.checkpoint.writing import is_as_written
 from prunecli.errors import InputError, OutputError, UsageError
 
 TENSORS = {
@@ -164,3 +165,25 @@ def test_tensor_digest_sees_dtype_shape_and_bits() -> None:
     assert len({tensor_digest(value) for value in values}) == len(values)
     turned = torch.arange(6.0).reshape(2, 3).t()
     assert tensor_digest(turned) == tensor_digest(turned.contiguous())
+
+
+def test_a_recipe_that_was_changed_is_not_taken(tmp_path: Path) -> None:
+    """One character, without its digest."""
+    path = tmp_path / "x.safetensors"
+    write(path, {"n": torch.zeros(())}, RECIPE, check=passed, force=False)
+    content = path.read_bytes()
+    changed = content.replace(b"torchvision:resnet18", b"torchvision:resnet34")
+    assert len(changed) == len(content) and changed != content
+    path.write_bytes(changed)
+    with pytest.raises(InputError, match="digests differ"):
+        read(path)
+
+
+def test_it_is_as_written_to_the_last_byte_of_its_header(tmp_path: Path) -> None:
+    path, tensors = tmp_path / "x.safetensors", {"n": torch.zeros(3), "m": torch.ones(2)}
+    write(path, tensors, RECIPE, check=passed, force=False)
+    assert is_as_written(path, tensors, RECIPE)
+    content = path.read_bytes()
+    for place in range(8 + int.from_bytes(content[:8], "little")):
+        path.write_bytes(content[:place] + bytes([content[place] ^ 1]) + content[place + 1 :])
+        assert not is_as_written(path, tensors, RECIPE)
