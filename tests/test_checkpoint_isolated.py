@@ -150,7 +150,8 @@ def test_what_is_let_through(monkeypatch: pytest.MonkeyPatch) -> None:
         ("open", (b"/here/tensors", "wb", os.O_WRONLY)),
         ("open", ("/elsewhere", "rb", os.O_RDONLY)),
         ("open", (3, "wb", os.O_WRONLY)),
-        ("import", ("torch._utils",)),
+        ("import", ("torch._utils", None)),
+        ("import", ("encodings.latin_1", None)),
     ):
         hooks[0](event, arguments)
     assert ended == []
@@ -158,9 +159,11 @@ def test_what_is_let_through(monkeypatch: pytest.MonkeyPatch) -> None:
         ("open", ("/hereafter", "wb", os.O_WRONLY)),
         ("open", (b"/elsewhere", "ab", os.O_APPEND | os.O_WRONLY)),
         ("os.system", ("true",)),
+        ("import", ("encodings.idna", None)),
+        ("import", ("torchvision", None)),
     ):
         hooks[0](event, arguments)
-    assert ended == [isolated._FORBIDDEN_EXIT] * 3
+    assert ended == [isolated._FORBIDDEN_EXIT] * 5
 
 
 def test_a_process_that_was_stopped_is_called_hostile(

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 from pathlib import Path
 
 import pytest
@@ -98,3 +99,10 @@ def test_what_a_result_may_replace(
     else:
         with pytest.raises(error):
             refuse_directory(tmp_path / name, source, force)
+
+
+def test_a_place_that_may_not_be_written_to(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Root may write anywhere, so it is the system's answer that is given."""
+    monkeypatch.setattr(os, "access", lambda *_: False)
+    with pytest.raises(OutputError, match="may not be written to"):
+        refuse_directory(tmp_path / "out")

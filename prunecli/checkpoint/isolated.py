@@ -8,6 +8,7 @@ weights has no use for (a process, a socket, another file). What it hands over i
 from __future__ import annotations
 
 import os
+import re
 import sys
 import tempfile
 from collections.abc import Mapping
@@ -36,6 +37,8 @@ _FORBIDDEN = (
     "os.truncate", "os.putenv", "shutil.", "subprocess.", "socket.", "pty.", "ctypes.dlopen", "ftplib.",
     "http.", "smtplib.", "urllib.", "webbrowser.", "winreg.",
 )  # fmt: skip
+# What reading weights imports late. A codec named in a file is a module too.
+_IMPORTABLE = re.compile(r"(torch|numpy|prunecli)(\.|$)|encodings\.(latin_1|ascii|utf_8)$")
 _FORBIDDEN_EXIT = 86
 _FIELDS = ("tensors", "notes", "dropped", "error", "hint", "needs_code")
 _CUT = 200
@@ -113,7 +116,11 @@ def confine(request: Mapping[str, Any]) -> None:
 
 
 def _refuse(folder: str, event: str, arguments: tuple[Any, ...]) -> None:
-    if event.startswith(_FORBIDDEN) or (event == "open" and _writes_elsewhere(folder, *arguments)):
+    if (
+        event.startswith(_FORBIDDEN)
+        or (event == "open" and _writes_elsewhere(folder, *arguments))
+        or (event == "import" and not _IMPORTABLE.match(str(arguments[0])))
+    ):
         os._exit(_FORBIDDEN_EXIT)
 
 

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import io
-import pickle
 from collections.abc import Mapping
 from contextlib import suppress
 from pathlib import Path
@@ -11,6 +10,7 @@ from typing import Any
 
 import torch
 
+from prunecli.checkpoint import archives, pickles
 from prunecli.checkpoint.atomic import replacing, sweep
 from prunecli.errors import InputError, OutputError, UsageError
 
@@ -36,10 +36,11 @@ def write_state(path: Path, content: Mapping[str, Any]) -> None:
 def read_state(path: Path) -> dict[str, Any]:
     """Raises ``UsageError`` where there is none, ``InputError`` for what is no such file."""
     try:
-        content = torch.load(path, map_location="cpu", weights_only=True)
-    except FileNotFoundError:
-        raise UsageError(f"there is no state to resume from: {path}", "leave --resume out") from None
-    except (OSError, RuntimeError, EOFError, ValueError, KeyError, pickle.UnpicklingError):
+        if not path.exists():
+            raise UsageError(f"there is no state to resume from: {path}", "leave --resume out")
+        archives.check(path)
+        content = pickles.load(path)
+    except (InputError, OSError):
         raise InputError(f"'{path}' is no state of a training", "leave --resume out; --force") from None
     if not isinstance(content, dict) or content.get("version") != VERSION:
         raise InputError(f"'{path}' is no state that this version reads", "leave --resume out; --force")
