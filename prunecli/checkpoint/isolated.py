@@ -38,7 +38,7 @@ _FORBIDDEN = (
     "http.", "smtplib.", "urllib.", "webbrowser.", "winreg.",
 )  # fmt: skip
 # What reading weights imports late. A codec named in a file is a module too.
-_IMPORTABLE = re.compile(r"(torch|numpy|prunecli)(\.|$)|encodings\.(latin_1|ascii|utf_8)$")
+_IMPORTABLE = re.compile(r"(torch|numpy|prunecli)(\.|$)|encodings\.(latin_1|ascii|utf_8|cp437)$")
 _FORBIDDEN_EXIT = 86
 _FIELDS = ("tensors", "notes", "dropped", "error", "hint", "needs_code")
 _CUT = 200
