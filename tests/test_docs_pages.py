@@ -26,7 +26,7 @@ PAGES = (
     "faq.md",
     "hugging-face.md",
 )
-OTHERS = ("index.md", "trust.md", "ci.md", "api.md", "report.md")
+OTHERS = ("index.md", "security.md", "ci.md", "api.md", "report.md")
 
 
 @pytest.mark.parametrize("page", PAGES)
