@@ -29,7 +29,7 @@ HUGE = 1 << 40
 )
 def test_refused_before_it_is_there(make: object) -> None:
     assert callable(make)
-    with limited(SMALL), pytest.raises(InputError, match="far more (memory|layers)"):
+    with limited(SMALL), pytest.raises(InputError, match=r"far more (memory|layers)"):
         make()
 
 
