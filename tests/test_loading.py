@@ -98,7 +98,19 @@ def test_a_file_without_a_recipe(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize(
-    "arch", ["evil.py:run", "os:system", "module", "hf:dir", "torchvision:nothing", "timm:hf-hub:a/b"]
+    "arch",
+    [
+        "evil.py:run",
+        "os:system",
+        "module",
+        "hf:dir",
+        "torchvision:nothing",
+        "timm:hf-hub:a/b",
+        "hf:/etc",
+        "hf:../x",
+        "cifar:resnet20 ",
+        "cifar:",
+    ],
 )
 def test_a_recipe_runs_no_code(arch: str, tmp_path: Path) -> None:
     tensors = cut_resnet()
@@ -151,7 +163,7 @@ class Sized(nn.Module):
         super().__init__()
         self.width, self.rate, self.flag, self._hidden = 4, 0.5, True, 4
         self.sizes, self.windows, self.mixed = (4, 5), [7, 7], (1, "a")
-        self.part = nn.Linear(2, 2)
+        self.part, self.convolution = nn.Linear(2, 2), nn.Conv2d(2, 2, 3, padding=1)
 
 
 @pytest.mark.parametrize(
@@ -168,6 +180,10 @@ class Sized(nn.Module):
         AttributePatch("", "sizes", None, 2),
         AttributePatch("", "width", 0, 2),
         AttributePatch("", "width", None, 0),
+        AttributePatch("", "width", None, 5),
+        AttributePatch("", "sizes", 0, 5),
+        AttributePatch("convolution", "kernel_size", 0, 1),
+        AttributePatch("convolution", "padding", 0, 1),
         AttributePatch("", "forward", None, 2),
         AttributePatch("", "part", None, 2),
     ],

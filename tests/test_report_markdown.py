@@ -256,3 +256,14 @@ def test_it_fits_into_a_comment_and_says_what_it_leaves_out() -> None:
     assert text.count("<details>") == text.count("</details>")
     small = markdown.result(replace(full(), layers=many[:200]))
     assert len(named(small, "layer")) == 200
+
+
+@pytest.mark.parametrize("name", ["- a", "+ a", "1. a", "12) a", "---", "- - -", "===", "# a", "> a", "1."])
+def test_no_name_begins_a_list_or_a_rule(name: str) -> None:
+    from markdown_it import MarkdownIt
+
+    from prunecli.report.markdown import escaped
+
+    kinds = [token.type for token in MarkdownIt().parse(f"x\n\n{escaped(name)}\n")]
+    assert kinds == ["paragraph_open", "inline", "paragraph_close"] * 2
+    assert MarkdownIt().render(escaped("--max-params -1")).strip() == "<p>--max-params -1</p>"

@@ -5,6 +5,7 @@ Nothing in this package imports torch when it is imported; commands do so in the
 
 from __future__ import annotations
 
+import errno
 import os
 import sys
 import traceback
@@ -15,7 +16,7 @@ from types import TracebackType
 
 from prunecli import interrupts
 from prunecli.cli import early, output
-from prunecli.errors import PruneError
+from prunecli.errors import PruneError, UsageError
 from prunecli.training.launched import ToldElsewhereError, said_once
 
 INTERRUPTED = 130
@@ -58,6 +59,12 @@ def _main(arguments: Sequence[str] | None) -> int:
             traceback.print_exc()
         output.error(error.message, error.hint)
         return error.exit_code
+    except OSError as error:
+        # Of all that is wrong with a path this is what pathlib does not take for "not there".
+        if error.errno != errno.ENAMETOOLONG:
+            raise
+        output.error(f"no such file: '{error.filename!s:.60}...' is too long a name", "check the path")
+        return UsageError.exit_code
 
 
 def _interrupted() -> int:

@@ -32,7 +32,7 @@ LONGEST = 60_000
 
 _SPECIAL = re.compile(r"([\\`*_\[\]|~#])")
 # At the beginning of a line: a list, a rule, the line under a heading.
-_BEGINNING = re.compile(r"^([-+=](?=[-+=\s])|\d{1,9}(?=[.)](?:\s|$)))")
+_BEGINNING = re.compile(r"[-+](?=\s)|[-=](?=[-=\s]+$)|\d{1,9}(?=[.)](?:\s|$))")
 Row = Sequence[str]
 
 
