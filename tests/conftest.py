@@ -2,11 +2,9 @@
 
 from __future__ import annotations
 
-import io
 import os
-import subprocess
+import signal
 from pathlib import Path
-from types import SimpleNamespace
 
 import pytest
 
@@ -14,12 +12,15 @@ if "PYTEST_XDIST_WORKER" in os.environ:
     # The workers share the cores: more threads would only wait for each other. Read when torch is imported.
     os.environ.setdefault("OMP_NUM_THREADS", "1")
 
-import torch
+if hasattr(signal, "SIGHUP"):
+    # Under nohup it is ignored, here and in what the tests start.
+    signal.signal(signal.SIGHUP, signal.SIG_DFL)
+
 from resnet8 import digest, resnet8
 from safetensors.torch import save_file
 
 import prunecli
-from prunecli import Result, fresh
+from prunecli import Result
 from prunecli.fresh import RELOAD
 from prunecli.racing import Effort
 from prunecli.report.model import Proof
@@ -60,25 +61,6 @@ def no_width(monkeypatch: pytest.MonkeyPatch) -> None:
 def quick_latency(monkeypatch: pytest.MonkeyPatch) -> None:
     """Every run of the command takes latencies; where cores are shared, a forward can take very long."""
     monkeypatch.setattr("prunecli.latency.EFFORT", Effort(seconds=0.05, least=2, enough=2, longest=0.5))
-
-
-@pytest.fixture
-def reload_here(monkeypatch: pytest.MonkeyPatch) -> None:
-    """The reload and its comparison, without the three seconds that a process takes to start."""
-
-    def served(_: object, *, input: str, **__: object) -> subprocess.CompletedProcess[str]:
-        threads = torch.get_num_threads()
-        try:
-            with monkeypatch.context() as context:
-                context.setattr("sys.stdin", io.StringIO(input))
-                fresh._serve()
-            return subprocess.CompletedProcess([], 0, "", "")
-        except Exception as error:
-            return subprocess.CompletedProcess([], 1, "", f"{type(error).__name__}: {error}\n")
-        finally:
-            torch.set_num_threads(threads)
-
-    monkeypatch.setattr(fresh, "subprocess", SimpleNamespace(run=served))
 
 
 @pytest.fixture

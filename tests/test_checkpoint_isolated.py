@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import codecs
 import os
 import pickle
 import subprocess
@@ -144,14 +145,18 @@ def test_what_is_let_through(monkeypatch: pytest.MonkeyPatch) -> None:
     ended: list[int] = []
     monkeypatch.setattr(sys, "addaudithook", hooks.append)
     monkeypatch.setattr(os, "_exit", ended.append)
+    searches: list[Callable[[str], object]] = []
+    monkeypatch.setattr(codecs, "unregister", lambda search: None)
+    monkeypatch.setattr(codecs, "register", searches.append)
     isolated.confine({"folder": "/here"})
+    assert searches[0]("latin1") is not None
+    assert searches[0]("idna") is None
     for event, arguments in (
         ("open", ("/here/tensors", "wb", os.O_WRONLY | os.O_CREAT)),
         ("open", (b"/here/tensors", "wb", os.O_WRONLY)),
         ("open", ("/elsewhere", "rb", os.O_RDONLY)),
         ("open", (3, "wb", os.O_WRONLY)),
         ("import", ("torch._utils", None)),
-        ("import", ("encodings.latin_1", None)),
     ):
         hooks[0](event, arguments)
     assert ended == []

@@ -59,7 +59,6 @@ def test_shell_commands_run(
     folder: Path,
     monkeypatch: pytest.MonkeyPatch,
     capsys: pytest.CaptureFixture[str],
-    reload_here: None,
 ) -> None:
     """Where only ``prune`` is called, in this process: the longest list has two dozen commands."""
     commands = SHELL[index]

@@ -7,6 +7,8 @@ weights has no use for (a process, a socket, another file). What it hands over i
 
 from __future__ import annotations
 
+import codecs
+import encodings
 import os
 import re
 import sys
@@ -37,8 +39,16 @@ _FORBIDDEN = (
     "os.truncate", "os.putenv", "shutil.", "subprocess.", "socket.", "pty.", "ctypes.dlopen", "ftplib.",
     "http.", "smtplib.", "urllib.", "webbrowser.", "winreg.",
 )  # fmt: skip
-# What reading weights imports late. A codec named in a file is a module too.
-_IMPORTABLE = re.compile(r"(torch|numpy|prunecli)(\.|$)|encodings\.(latin_1|ascii|utf_8|cp437)$")
+_IMPORTABLE = re.compile(r"(torch|numpy|prunecli)(\.|$)")
+"""What reading weights imports late."""
+_CODECS = {
+    name: codecs.lookup(name)
+    for name in (
+        "latin1", "latin_1", "iso_8859_1", "iso8859_1", "ascii", "us_ascii", "utf_8", "utf8", "cp437",
+        "raw_unicode_escape", "unicode_escape",
+    )
+}  # fmt: skip
+"""Those that weights, zips and opcodes are written in. Any other that a file names would be imported."""
 _FORBIDDEN_EXIT = 86
 _FIELDS = ("tensors", "notes", "dropped", "error", "hint", "needs_code")
 _CUT = 200
@@ -112,6 +122,8 @@ def _opened(path: Path) -> Unwrapped:
 
 def confine(request: Mapping[str, Any]) -> None:
     """From here on this process ends at what reading weights has no use for. There is no way back."""
+    codecs.unregister(encodings.search_function)
+    codecs.register(_CODECS.get)
     sys.addaudithook(partial(_refuse, f"{request['folder']}{os.sep}"))
 
 

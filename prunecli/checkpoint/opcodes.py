@@ -28,7 +28,8 @@ def wanted(path: Path) -> str | None:
         names = _names(_content(path))
     except (OSError, ValueError, LookupError, zipfile.BadZipFile, NotImplementedError, RuntimeError):
         return None
-    return next((name for name in names if not _USUAL.fullmatch(name)), None)
+    odd = next((name for name in names if not _USUAL.fullmatch(name)), None)
+    return odd and re.sub(r"^__builtin__\.", "builtins.", odd)
 
 
 def _content(path: Path) -> bytes:

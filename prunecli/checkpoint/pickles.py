@@ -72,7 +72,7 @@ def _refusal(path: Path, error: BaseException) -> InputError:
             "in Python: torch.save(torch.jit.load(FILE).state_dict(), NEW)",
         )
     named = re.search(r"GLOBAL ([\w.]+)", text) or _GLOBAL.search(text)
-    name = named.group(1) if named else wanted(path)
+    name = wanted(path) or (named.group(1) if named else None)
     if name:
         return NeedsCodeError(
             f"'{path}' is a pickle that needs code to open: it asks for {name:.200}",
