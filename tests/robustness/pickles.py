@@ -317,9 +317,7 @@ def is_named(found: Run, malice: Malice) -> bool:
 
 def judged(found: Run, malice: Malice, way: str) -> list[str]:
     wrong = faults(found)
-    # A device of this name is a text that nobody reads, since everything is put on the CPU.
-    harmless = malice.name.startswith("storage on a device that calls")
-    if found.code in (0, 4) and not harmless:
+    if found.code in (0, 4):
         wrong.append(f"exit {found.code}, not refused")
     hint = [line for line in found.err.splitlines() if line.startswith("hint: ")]
     if malice.wanted and way in CHECKPOINT_WAYS:
