@@ -35,7 +35,7 @@ def test_dtype_shape_and_every_bit_count() -> None:
     ]
     assert len({tensor_digest(tensor) for tensor in alike}) == len(alike)
     assert tensor_digest(zeros) == tensor_digest(torch.zeros(8)[::2])
-    text = "float32[4]".encode() + bytes(16)
+    text = b"float32[4]" + bytes(16)
     assert tensor_digests({"b": zeros, "a": zeros}) == dict.fromkeys("ab", hashlib.sha256(text).hexdigest())
 
 

@@ -88,3 +88,15 @@ def test_losses(loss: str | None) -> None:
     for typed in ("own.py", "own.py:", "own.txt:f", "MSE"):
         with pytest.raises(UsageError, match="unknown loss"):
             options.require_scores("sum", "none", typed, 1.0)
+
+
+def test_what_the_system_does_not_let_be_read_is_told_later(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (tmp_path / "x.pth").write_bytes(b"PK\x03\x04")
+
+    def broken(*_: object, **__: object) -> None:
+        raise OSError(5, "Input/output error")
+
+    monkeypatch.setattr(Path, "open", broken)
+    options.require_readable(tmp_path / "x.pth")

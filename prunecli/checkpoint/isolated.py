@@ -30,7 +30,7 @@ from prunecli.checkpoint.validation import Fields, list_of, text
 from prunecli.errors import InputError
 
 BASE_MEMORY = 500_000_000
-BASE_SECONDS = 3
+BASE_SECONDS = 2
 BYTES_PER_SECOND = 100_000_000
 WALL_FACTOR = 30
 _FORBIDDEN = (

@@ -261,10 +261,17 @@ def require_readable(path: Path) -> None:
         raise UsageError(f"no such file: {path}", "check the path of the checkpoint")
     if not os.access(path, os.R_OK):
         raise InputError(f"{path} may not be read", "check its permissions")
-    if path.is_file():
+    if path.is_file() and is_pickle(_start(path)):
+        warm_processes()
+
+
+def _start(path: Path) -> bytes:
+    """Nothing where the system does not let it be read; that is told when it is read in earnest."""
+    try:
         with path.open("rb") as file:
-            if is_pickle(file.read(4)):
-                warm_processes()
+            return file.read(4)
+    except OSError:
+        return b""
 
 
 def warm_processes() -> None:
