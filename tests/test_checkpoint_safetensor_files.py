@@ -79,7 +79,7 @@ def test_what_only_the_library_refuses(tmp_path: Path, monkeypatch: pytest.Monke
         raise SafetensorError("odd\nend")
 
     monkeypatch.setattr(safetensor_files, "safe_open", refuse)
-    with pytest.raises(InputError, match="is a damaged safetensors file: odd$"):
+    with pytest.raises(InputError, match=r"is a damaged safetensors file: odd$"):
         read_one(tmp_path / "x")
 
 
@@ -118,5 +118,5 @@ def test_an_index_that_does_not_fit(names: dict[str, object], reason: str, tmp_p
 @pytest.mark.parametrize("text", ["[1]", '{"weight_map": [1]}', '{"weight_map": {"a": "b", "a": "c"}}', "{"])
 def test_an_index_that_is_none(text: str, tmp_path: Path) -> None:
     (tmp_path / "index.json").write_text(text)
-    with pytest.raises(InputError, match="index.json' (is not JSON|has no 'weight_map')"):
+    with pytest.raises(InputError, match=r"index\.json' (is not JSON|has no 'weight_map')"):
         read_shards(tmp_path / "index.json")

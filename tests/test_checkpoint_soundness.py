@@ -83,5 +83,5 @@ ODD = {
 @pytest.mark.parametrize("odd", ODD)
 @pytest.mark.filterwarnings("ignore")
 def test_what_is_not_dense_is_refused_by_name(odd: str) -> None:
-    with pytest.raises(InputError, match="tensor 'x' (is not dense|has 65 dimensions)"):
+    with pytest.raises(InputError, match=r"tensor 'x' (is not dense|has 65 dimensions)"):
         dense({"x": ODD[odd]()}, 100)
