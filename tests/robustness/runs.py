@@ -9,6 +9,7 @@ from __future__ import annotations
 import atexit
 import contextlib
 import ctypes
+import faulthandler
 import io
 import json
 import os
@@ -196,6 +197,8 @@ def _child(
     code = 1
     try:
         os.setpgid(0, 0)
+        # A crash is told by its signal; pytest's handler would print it in the middle of the suite.
+        faulthandler.disable()
         # What this process registers is done at its end, what the one before it registered is not.
         atexit._clear()
         _settle(at)
