@@ -15,6 +15,7 @@ from prunecli.assembly import all_tensors
 from prunecli.checkpoint.locating import implied_arch
 from prunecli.checkpoint.reading import Checkpoint, require_finite
 from prunecli.checkpoint.recipe import Recipe
+from prunecli.checkpoint.soundness import is_eight_bit_float
 from prunecli.checkpoint.specs import InputSpec, Scalar
 from prunecli.errors import InputError, UsageError
 from prunecli.loading import local, require_registry, verify_digests, warranted
@@ -213,7 +214,7 @@ def require_prunable(dense: Dense) -> None:
     limits = {name for name, buffer in dense.module.named_buffers() if buffer.numel() == 1}
     require_finite(dense.tensors, limits=limits)
     for name, tensor in dense.tensors.items():
-        if tensor.is_floating_point() and tensor.element_size() == 1:
+        if is_eight_bit_float(tensor):
             kind = str(tensor.dtype).removeprefix("torch.")
             raise InputError(
                 f"tensor '{name}' is {kind}, in which no network can be run",

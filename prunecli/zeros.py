@@ -11,6 +11,7 @@ from torch import Tensor, nn
 
 from prunecli import inputs as input_room
 from prunecli.assembly import all_tensors, skeleton, working_copy
+from prunecli.checkpoint.soundness import is_eight_bit_float
 from prunecli.checkpoint.specs import InputSpec
 from prunecli.data import Samples
 from prunecli.errors import InputError, first_line
@@ -80,7 +81,7 @@ def _weight(module: nn.Module) -> tuple[str, Tensor] | None:
 def _computable(tensor: Tensor) -> Tensor:
     """On the CPU, and no float of eight bits, of which torch does not even count the zeros."""
     found = tensor.detach().cpu()
-    return found.float() if found.is_floating_point() and found.element_size() == 1 else found
+    return found.float() if is_eight_bit_float(found) else found
 
 
 def _row(

@@ -146,6 +146,12 @@ def test_parser_errors_have_the_same_form(
     assert second.startswith(f"hint: {hint}")
 
 
+def test_a_path_that_no_system_takes_is_wrong_usage(capsys: pytest.CaptureFixture[str]) -> None:
+    ran = run_here(capsys, "inspect", "x" * 10_000)
+    assert (ran.code, ran.out) == (2, "")
+    assert max(map(len, ran.err.splitlines())) < 200
+
+
 def test_without_arguments_there_is_help_and_exit_2(capsys: pytest.CaptureFixture[str]) -> None:
     ran = run_here(capsys)
     assert ran.code == 2

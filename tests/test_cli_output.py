@@ -83,6 +83,18 @@ def test_a_path_is_printed_byte_for_byte() -> None:
     assert done.stdout == b"a\xff.safetensors\n"
 
 
+def test_at_a_terminal_a_path_is_a_name_like_any_other(monkeypatch: pytest.MonkeyPatch) -> None:
+    class Terminal(io.TextIOWrapper):
+        def isatty(self) -> bool:
+            return True
+
+    stream = Terminal(io.BytesIO(), encoding="utf-8")
+    monkeypatch.setattr(sys, "stdout", stream)
+    output.path(Path("a\x1b[2J.safetensors"))
+    stream.seek(0)
+    assert stream.read() == "a\\x1b[2J.safetensors\n"
+
+
 def test_a_reader_that_leaves_is_not_a_failure(tmp_path: Path) -> None:
     code = (
         "import sys; from prunecli.cli import output\n"

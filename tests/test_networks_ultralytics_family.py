@@ -31,8 +31,13 @@ def test_it_has_the_parameters_that_were_published(name: str) -> None:
     assert spec.shape == ((1, 3, 224, 224) if name.endswith("-cls") else (1, 3, 640, 640))
 
 
-def test_building_is_quiet_offline_and_leaves_nothing_behind(tmp_path: Path) -> None:
-    """Also with a YAML of the same name in the working directory, where ultralytics would look first."""
+@pytest.mark.parametrize(("network", "classes"), [("yolov8n", 80), ("yolo11-cls-resnet18", 1000)])
+def test_building_is_quiet_offline_and_leaves_nothing_behind(
+    network: str, classes: int, tmp_path: Path
+) -> None:
+    """Also with a YAML of the same name in the working directory, where ultralytics would look first, and
+    where the YAML takes a part from torchvision.
+    """
     home, work = tmp_path / "home", tmp_path / "work"
     home.mkdir()
     work.mkdir()
@@ -46,11 +51,11 @@ socket.getaddrinfo = socket.socket.connect = refuse
 import torch
 from prunecli.networks import build
 before, threads = dict(os.environ), torch.get_num_threads()
-module = build("ultralytics:yolov8n", {{}})[0]
+module = build("ultralytics:{network}", {{}})[0]
 added = sorted(os.environ.keys() - before.keys())
 assert dict(os.environ) == before, added
 assert torch.get_num_threads() == threads
-assert len(module.names) == 80
+assert len(module.names) == {classes}
 """
     ran = run_fresh(code=code, HOME=str(home), XDG_CONFIG_HOME=str(home / "config"), TMPDIR=str(home))
     assert (ran.code, ran.out, ran.err) == (0, "", "")

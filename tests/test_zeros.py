@@ -49,6 +49,14 @@ def test_minus_zero_is_zero_and_groups_read_other_inputs() -> None:
     assert (found["0"].two_four, found["1"].two_four) == (None, 0.0)
 
 
+def test_floats_of_eight_bits_are_counted_too() -> None:
+    net = nn.Sequential(nn.Linear(4, 2, bias=False)).eval()
+    weight = torch.tensor([[0.0, 1.0, 0.0, 2.0], [1.0, 1.0, 1.0, 0.0]])
+    net[0].weight = nn.Parameter(weight.to(torch.float8_e4m3fn), requires_grad=False)
+    found = rows(net, (InputSpec(None, "float32", (1, 4)),))["0"]
+    assert (found.params, found.zeros) == (8, 3)
+
+
 def test_two_of_four_against_a_loop() -> None:
     torch.manual_seed(0)
     pattern = torch.rand(6, 8, 3) < 0.5

@@ -18,6 +18,7 @@ from prunecli.checkpoint import isolated, pickles, safetensor_files, strict_json
 from prunecli.checkpoint.digests import file_digest
 from prunecli.checkpoint.locating import is_pickle, weights_in
 from prunecli.checkpoint.recipe import Recipe
+from prunecli.checkpoint.soundness import is_eight_bit_float
 from prunecli.checkpoint.unwrapping import Unwrapped, unwrap
 from prunecli.errors import InputError, UsageError
 
@@ -63,8 +64,7 @@ def require_finite(tensors: Mapping[str, Tensor], *, limits: Container[str] = ()
     for name, tensor in tensors.items():
         if not tensor.is_floating_point():
             continue
-        # Eight-bit floats have no isfinite of their own.
-        tensor = tensor.float() if tensor.element_size() == 1 else tensor
+        tensor = tensor.float() if is_eight_bit_float(tensor) else tensor
         if not bool(torch.isfinite(tensor).all()):
             kind = "NaN" if bool(torch.isnan(tensor).any()) else "infinite"
             if kind == "infinite" and name in limits:

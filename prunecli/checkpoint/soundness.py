@@ -44,6 +44,11 @@ def require_names(names: Iterable[str]) -> None:
         raise InputError(f"the file holds {count} tensors; no network has more than {MAX_TENSORS}")
 
 
+def is_eight_bit_float(tensor: Tensor) -> bool:
+    """Whether torch can only store ``tensor``: of such it has neither sums nor ``isfinite``."""
+    return tensor.is_floating_point() and tensor.element_size() == 1
+
+
 def dense(tensors: Mapping[str, Tensor], stored: int) -> dict[str, Tensor]:
     """``tensors``, contiguous; ``stored`` is the size of the file in bytes. Those that are the same stay the
     same. Raises ``InputError`` for a sparse, quantised or nested one, and for what is far larger than the
