@@ -13,6 +13,7 @@ from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 from time import perf_counter
+from typing import Any
 
 import torch
 from torch import Tensor, nn
@@ -25,6 +26,8 @@ from prunecli.networks.cifar import REGISTRY
 ARCH = "cifar:resnet20"
 TRANSFORM = "fashion-mnist"
 SIDE = 28
+NETWORK: dict[str, Any] = {"arch": ARCH, "arch_args": {"in_channels": 1}, "inputs": (f"1,{SIDE},{SIDE}",)}
+"""What ``prunecli.prune`` needs to know of its checkpoint."""
 SHIFT = 1 / 14
 """Share of the side by which pictures are moved at most, each way."""
 FOLDER = "/usr/share/datasets/fashion-mnist"

@@ -24,11 +24,11 @@ from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from time import perf_counter
-from typing import Any
 
+import repair_distilled
 import repair_peer
 import torch
-from fashion import ARCH, TRANSFORM, Recipe, accuracy, pictures, train
+from fashion import ARCH, NETWORK, TRANSFORM, Recipe, accuracy, pictures, train
 from torch import nn
 
 import prunecli
@@ -70,9 +70,6 @@ def plans(criteria: Sequence[str] = CRITERIA) -> Iterator[tuple[str, str, float]
         for speedup in SPEEDUPS:
             for scheme in SCHEMES:
                 yield criterion, scheme, speedup
-
-
-NETWORK: dict[str, Any] = {"arch": ARCH, "arch_args": {"in_channels": 1}, "inputs": ("1,28,28",)}
 
 
 def measure(checkpoint: Path, folder: Path, results: Path, criteria: Sequence[str]) -> None:
@@ -146,14 +143,20 @@ def cells(results: Path) -> list[Cell]:
     return [Cell(**json.loads(line)) for line in results.read_text().splitlines()]
 
 
-def page(results: Path, dense: float, others: Sequence[tuple[str, float, Path]]) -> str:
-    """``others``: networks beside it, with their accuracy and their results."""
+def page(
+    results: Path, dense: float, others: Sequence[tuple[str, float, Path]], distilled: Path | None = None
+) -> str:
+    """``others``: networks beside it, with their accuracy and their results; ``distilled``: results of
+    ``repair_distilled.py``.
+    """
     found = {cell.key: cell for cell in cells(results)}
     parts = [HEAD.format(dense=dense, count=len(found)), "## Wanted and reached"]
     for name, accuracy_, where in [(FIRST, dense, results), *others]:
         parts += [f"{name}:", wanted({cell.key: cell for cell in cells(where)}, accuracy_)]
     if others:
         parts += [BESIDE, beside([(FIRST, dense, results), *others])]
+    if distilled is not None:
+        parts.append(repair_distilled.section(repair_distilled.read(distilled), dense))
     for criterion in CRITERIA:
         lines = [row(found, criterion, scheme, speedup) for speedup in SPEEDUPS for scheme in SCHEMES]
         lines = [line for line in lines if line]
@@ -263,6 +266,7 @@ def main() -> None:
     writing.add_argument("--checkpoint", required=True, help="or the accuracy that it was found to have")
     writing.add_argument("--data", type=Path, required=True)
     writing.add_argument("--beside", nargs=3, action="append", metavar=("NAME", "CHECKPOINT", "RESULTS"))
+    writing.add_argument("--distilled", type=Path)
     given = parser.parse_args()
     if given.command == "train":
         train(given.data, given.output, Recipe(given.epochs, decay=given.decay))
@@ -276,7 +280,7 @@ def main() -> None:
             (name, dense_accuracy(network, given.data), Path(results))
             for name, network, results in given.beside or ()
         ]
-        given.page.write_text(page(given.results, dense, others), encoding="utf-8")
+        given.page.write_text(page(given.results, dense, others, given.distilled), encoding="utf-8")
 
 
 def dense_accuracy(checkpoint: str, folder: Path) -> float:
