@@ -36,14 +36,23 @@ def test_what_tensorboard_reads_is_what_was_written(tmp_path: Path) -> None:
     }  # fmt: skip
 
 
-def test_an_epoch_that_is_made_anew_takes_its_place(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    # Files of one second are read in the order of their numbers as text: none here gets a digit more.
-    writer = pytest.importorskip("tensorboard.summary.writer.event_file_writer")
-    monkeypatch.setattr(writer, "_global_uid", writer.AtomicCounter(100))
+def test_an_epoch_that_is_made_anew_takes_its_place(tmp_path: Path) -> None:
     metrics = tmp_path / "small.metrics.jsonl"
     for epoch, loss in ((1, 4.0), (2, 3.0), (3, 9.0), (2, 2.0)):
         write_events(metrics, row(epoch, loss))
     assert read(folder_of(metrics))["loss/training"] == [(1, 4.0), (2, 2.0)]
+
+
+def test_epochs_of_one_second_are_read_in_their_order(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    # TensorBoard numbers files, and reads those of one second in the order of the numbers as text.
+    writer = pytest.importorskip("tensorboard.summary.writer.event_file_writer")
+    monkeypatch.setattr(writer, "_global_uid", writer.AtomicCounter(8))
+    metrics = tmp_path / "small.metrics.jsonl"
+    for epoch in range(1, 5):
+        write_events(metrics, row(epoch, float(epoch)))
+    assert read(folder_of(metrics))["loss/training"] == [(epoch, float(epoch)) for epoch in range(1, 5)]
 
 
 def test_a_training_writes_every_epoch(tmp_path: Path) -> None:

@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterator
 from importlib.util import find_spec
 from pathlib import Path
+from time import time_ns
 
 from prunecli.checkpoint.atomic import as_output_error
 from prunecli.report.trained import EpochRow
@@ -24,9 +26,22 @@ def write_events(metrics: Path, row: EpochRow) -> None:
     from torch.utils.tensorboard import SummaryWriter
 
     # One file per epoch: nothing is held open, and what a killed process leaves is whole.
-    with as_output_error(metrics), SummaryWriter(folder_of(metrics), purge_step=row.epoch) as writer:
-        for name, value in _scalars(row):
-            writer.add_scalar(name, value, row.epoch)
+    folder = folder_of(metrics)
+    with as_output_error(metrics):
+        before = set(folder.glob("*"))
+        with SummaryWriter(folder, purge_step=row.epoch) as writer:
+            for name, value in _scalars(row):
+                writer.add_scalar(name, value, row.epoch)
+        for made in set(folder.glob("*")) - before:
+            made.rename(made.with_name(_in_order(made.name)))
+
+
+def _in_order(name: str) -> str:
+    """``name`` with nanoseconds for its seconds: TensorBoard reads files in the order of their names as text,
+    and with its own, ``events.out.tfevents.SECONDS.HOST.PROCESS.NUMBER``, the tenth of a second before the
+    ninth.
+    """
+    return re.sub(r"(?<=tfevents\.)\d+", str(time_ns()), name, count=1)
 
 
 def _scalars(row: EpochRow) -> Iterator[tuple[str, float]]:
