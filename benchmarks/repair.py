@@ -26,6 +26,7 @@ from pathlib import Path
 from time import perf_counter
 
 import repair_distilled
+import repair_draws
 import repair_peer
 import torch
 from fashion import ARCH, NETWORK, TRANSFORM, Recipe, accuracy, pictures, train
@@ -144,10 +145,14 @@ def cells(results: Path) -> list[Cell]:
 
 
 def page(
-    results: Path, dense: float, others: Sequence[tuple[str, float, Path]], distilled: Path | None = None
+    results: Path,
+    dense: float,
+    others: Sequence[tuple[str, float, Path]],
+    draws: Path | None,
+    distilled: Path | None,
 ) -> str:
-    """``others``: networks beside it, with their accuracy and their results; ``distilled``: results of
-    ``repair_distilled.py``.
+    """``others``: networks beside it, with their accuracy and their results; ``draws`` and ``distilled``:
+    results of ``repair_draws.py`` and ``repair_distilled.py``.
     """
     found = {cell.key: cell for cell in cells(results)}
     parts = [HEAD.format(dense=dense, count=len(found)), "## Wanted and reached"]
@@ -155,6 +160,8 @@ def page(
         parts += [f"{name}:", wanted({cell.key: cell for cell in cells(where)}, accuracy_)]
     if others:
         parts += [BESIDE, beside([(FIRST, dense, results), *others])]
+    if draws is not None:
+        parts.append(repair_draws.section(repair_draws.read(draws), dense))
     if distilled is not None:
         parts.append(repair_distilled.section(repair_distilled.read(distilled), dense))
     for criterion in CRITERIA:
@@ -266,7 +273,8 @@ def main() -> None:
     writing.add_argument("--checkpoint", required=True, help="or the accuracy that it was found to have")
     writing.add_argument("--data", type=Path, required=True)
     writing.add_argument("--beside", nargs=3, action="append", metavar=("NAME", "CHECKPOINT", "RESULTS"))
-    writing.add_argument("--distilled", type=Path)
+    writing.add_argument("--draws", type=Path, help="results of repair_draws.py")
+    writing.add_argument("--distilled", type=Path, help="results of repair_distilled.py")
     given = parser.parse_args()
     if given.command == "train":
         train(given.data, given.output, Recipe(given.epochs, decay=given.decay))
@@ -280,7 +288,9 @@ def main() -> None:
             (name, dense_accuracy(network, given.data), Path(results))
             for name, network, results in given.beside or ()
         ]
-        given.page.write_text(page(given.results, dense, others, given.distilled), encoding="utf-8")
+        given.page.write_text(
+            page(given.results, dense, others, given.draws, given.distilled), encoding="utf-8"
+        )
 
 
 def dense_accuracy(checkpoint: str, folder: Path) -> float:

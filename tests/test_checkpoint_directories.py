@@ -147,7 +147,7 @@ def test_what_stands_there_comes_back_if_the_swap_fails(
     def failing(*_: object) -> None:
         raise OSError(28, "No space left on device")
 
-    monkeypatch.setattr(atomic, "_exchange", failing)
+    monkeypatch.setattr(atomic, "exchange", failing)
     with pytest.raises(OutputError, match="No space left"):
         written(tmp_path / "small", source, force=True, hidden_size=9)
     assert json.loads((tmp_path / "small" / "config.json").read_text()) == CONFIG

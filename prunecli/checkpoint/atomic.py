@@ -1,50 +1,30 @@
 """The one way to its place for every file and directory that is written: whole or not at all.
 
-What is written has a temporary name beside its target, ``.NAME.RANDOM.prune-tmp``, and is locked while its
-process lives. It takes the target's place by one rename, after its bytes were synced. A process that is
-killed leaves the old or the new whole, and perhaps a temporary that nobody locks: the next write to the same
-target removes it. Where there are no such locks (Windows) nothing is swept.
+What is written has a temporary name beside its target and takes the target's place by one rename, after its
+bytes were synced. A process that is killed leaves the old or the new whole, and perhaps a temporary: the next
+write to the same target removes it.
 """
 
 # System calls by their names: what comes of each that fails matters, and is tested one by one.
-# ruff: noqa: PTH102, PTH104, PTH105, PTH108, PTH116, PTH208
+# ruff: noqa: PTH102, PTH104, PTH105, PTH108, PTH116
 from __future__ import annotations
 
-import ctypes
 import errno
 import os
-import re
-import secrets
-import shutil
 import stat
-import sys
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
-from functools import cache
-from hashlib import sha256
 from pathlib import Path
-from types import ModuleType
 
+from prunecli.checkpoint.permissions import take_over
+from prunecli.checkpoint.renaming import exchange, moved, sync_directory
+from prunecli.checkpoint.temporaries import ASIDE, TEMPORARY, Locks, beside, clear_away, sweep
 from prunecli.errors import OutputError
 from prunecli.interrupts import Held, Let
 
-try:
-    import fcntl as _fcntl
-except ImportError:
-    fcntl: ModuleType | None = None
-else:
-    fcntl = _fcntl
-
-TEMPORARY, ASIDE = ".prune-tmp", ".prune-old"
-_LONGEST_NAME = 100
 _BLOCK = 1 << 26
 _TRIES = 20
 _NEW = os.O_WRONLY | os.O_CREAT | os.O_EXCL | getattr(os, "O_NOFOLLOW", 0) | getattr(os, "O_BINARY", 0)
-_LOOK = os.O_RDONLY | getattr(os, "O_NOFOLLOW", 0) | getattr(os, "O_NONBLOCK", 0)
-_EXCHANGE, _HERE = 2, -100
-_TAKEN = (errno.EEXIST, errno.ENOTEMPTY)
-_NOT_SYNCED = (errno.EINVAL, errno.ENOTSUP, errno.EOPNOTSUPP, errno.EBADF, errno.EACCES)
-_NOT_EXCHANGED = (errno.EINVAL, errno.ENOSYS, errno.ENOTSUP, errno.EOPNOTSUPP)
 
 
 @contextmanager
@@ -134,7 +114,7 @@ class Writer:
         """After this its bytes are on the disk. Once is enough."""
         if self._handle is None:
             return
-        _take_over(self._handle, self._like)
+        take_over(self._handle, self._like)
         os.fsync(self._handle)
         # Whatever close says, the number is free after it, and may be another file's.
         handle, self._handle = self._handle, None
@@ -152,14 +132,13 @@ class NewFile(Writer):
 
     def __init__(self, target: Path, held: Held) -> None:
         self._target, self._held = target, held
-        self._lock: int | None = None
+        self._locks = Locks()
         like = _stat(target, stat.S_ISREG, errno.EISDIR)
         for _ in range(_TRIES):
-            self.path = _beside(target, TEMPORARY)
+            self.path = beside(target, TEMPORARY)
             super().__init__(self.path, like)
             try:
-                if _is_ours(self.handle):
-                    self._lock = None if fcntl is None else os.dup(self.handle)
+                if self._locks.file(self.handle):
                     return
             except BaseException:
                 self.close()
@@ -175,18 +154,17 @@ class NewFile(Writer):
         self.finish()
         # Once before the rename, when an error still stops it. After it there is nothing to take back: the
         # file is whole, and if the directory is not synced then, a power cut gives the old one or the new.
-        _sync_directory(self._target.parent)
+        sync_directory(self._target.parent)
         os.replace(self.path, self._target)
         with suppress(OSError):
-            _sync_directory(self._target.parent)
+            sync_directory(self._target.parent)
 
     def close(self) -> None:
         """Nothing is left under the temporary name."""
         self.abandon()
         with suppress(OSError):
             os.unlink(self.path)
-        if self._lock is not None:
-            _unlock([self._lock])
+        self._locks.release()
 
 
 class NewDirectory:
@@ -195,12 +173,12 @@ class NewDirectory:
     def __init__(self, target: Path, held: Held) -> None:
         self._target, self._held = target, held
         self._like = _stat(target, stat.S_ISDIR, errno.ENOTDIR)
-        self._locks: list[int] = []
+        self._locks = Locks()
         for _ in range(_TRIES):
-            self.path = _beside(target, TEMPORARY)
+            self.path = beside(target, TEMPORARY)
             os.mkdir(self.path, 0o777 if self._like is None else 0o700)
             try:
-                if self._locked(self.path):
+                if self._locks.directory(self.path):
                     return
             except BaseException:
                 self.close()
@@ -225,35 +203,30 @@ class NewDirectory:
 
     def finish(self) -> None:
         """After this its names are on the disk, as their bytes are."""
-        if self._locks:
-            _take_over(self._locks[0], self._like)
-            os.fsync(self._locks[0])
+        handle = self._locks.first
+        if handle is not None:
+            take_over(handle, self._like)
+            os.fsync(handle)
 
     def take_place(self) -> None:
         self.finish()
-        _sync_directory(self._target.parent)
+        sync_directory(self._target.parent)
         if not any(self._took_place() for _ in range(_TRIES)):
             raise OSError(errno.EBUSY, os.strerror(errno.EBUSY))
         with suppress(OSError):
-            _sync_directory(self._target.parent)
+            sync_directory(self._target.parent)
 
     def close(self) -> None:
         """Nothing is left under the temporary name: what was not put in place, or what was there before."""
-        _clear_away(self.path)
-        _unlock(self._locks)
-
-    def _locked(self, path: Path) -> bool:
-        if fcntl is None:
-            return True
-        self._locks.append(os.open(path, _LOOK))
-        return _is_ours(self._locks[-1])
+        clear_away(self.path)
+        self._locks.release()
 
     def _took_place(self) -> bool:
         """False where another run changed what is there in the meantime."""
         if not os.path.lexists(self._target):
-            return _moved(self.path, self._target)
+            return moved(self.path, self._target)
         try:
-            return _exchange(self.path, self._target) or self._stepped_in()
+            return exchange(self.path, self._target) or self._stepped_in()
         except FileNotFoundError:
             return False
 
@@ -261,53 +234,16 @@ class NewDirectory:
         """Where two directories cannot be exchanged, the old one steps aside first, and back on failure. A
         process that is killed in between leaves it aside, from where the next write brings it back.
         """
-        aside = _beside(self._target, ASIDE)
-        self._locked(self._target)
+        aside = beside(self._target, ASIDE)
+        self._locks.directory(self._target)
         os.rename(self._target, aside)
         try:
-            moved = _moved(self.path, self._target)
+            done = moved(self.path, self._target)
         except OSError:
             os.rename(aside, self._target)
             raise
-        _clear_away(aside)
-        return moved
-
-
-def sweep(target: Path) -> None:
-    """Remove what killed runs left of ``target``; what a live one writes is locked, and stays."""
-    if fcntl is None:
-        return
-    label = re.escape(_label(target.name))
-    known = re.compile(rf"\.{label}\.[0-9a-f]{{16}}({re.escape(TEMPORARY)}|{re.escape(ASIDE)})")
-    try:
-        left = [target.parent / name for name in os.listdir(target.parent) if known.fullmatch(name)]
-    except OSError:
-        return
-    for path in left:
-        with suppress(OSError):
-            _clear(path, target)
-
-
-def _clear(orphan: Path, target: Path) -> None:
-    assert fcntl is not None
-    handle = os.open(orphan, _LOOK)
-    try:
-        fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        if orphan.suffix == ASIDE and not os.path.lexists(target):
-            os.rename(orphan, target)
-        elif stat.S_ISDIR(os.fstat(handle).st_mode):
-            shutil.rmtree(orphan)
-        elif stat.S_ISREG(os.fstat(handle).st_mode):
-            os.unlink(orphan)
-    finally:
-        os.close(handle)
-
-
-def _clear_away(directory: Path) -> None:
-    """What cannot be removed is left to the next sweep."""
-    # Some errors get past ``ignore_errors``.
-    with suppress(OSError):
-        shutil.rmtree(directory, ignore_errors=True)
+        clear_away(aside)
+        return done
 
 
 def _target(path: Path) -> Path:
@@ -331,98 +267,3 @@ def _stat(target: Path, fits: Callable[[int], bool], otherwise: int) -> os.stat_
     if stat.S_ISDIR(found.st_mode) or otherwise == errno.ENOTDIR:
         raise OSError(otherwise, os.strerror(otherwise))
     raise OSError(errno.EINVAL, "not a regular file")
-
-
-def _label(name: str) -> str:
-    """``name``, or its digest where it would leave no room for the rest."""
-    encoded = os.fsencode(name)
-    return name if len(encoded) <= _LONGEST_NAME else sha256(encoded).hexdigest()[:32]
-
-
-def _beside(target: Path, ending: str) -> Path:
-    return target.with_name(f".{_label(target.name)}.{secrets.token_hex(8)}{ending}")
-
-
-def _is_ours(handle: int) -> bool:
-    """Lock what was just made. False if a sweep found it before, and removed it."""
-    if fcntl is None:
-        return True
-    try:
-        fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
-    except BlockingIOError:
-        return False
-    # No locks on this file system: then no sweep gets one either.
-    except OSError:
-        return True
-    return os.fstat(handle).st_nlink > 0
-
-
-def _unlock(handles: list[int]) -> None:
-    while handles:
-        with suppress(OSError):
-            os.close(handles.pop())
-
-
-def _take_over(handle: int, like: os.stat_result | None) -> None:
-    """Owner, group and permissions of ``like``. Where the group cannot be had, it may do what all may."""
-    if like is None or fcntl is None:
-        return
-    now, mode = os.fstat(handle), like.st_mode & 0o777
-    if (now.st_uid, now.st_gid) != (like.st_uid, like.st_gid) and not _is_given(handle, like):
-        mode = mode & 0o707 | (mode & mode << 3 & 0o070)
-    if now.st_mode & 0o777 != mode:
-        os.fchmod(handle, mode)
-
-
-def _is_given(handle: int, like: os.stat_result) -> bool:
-    for owner in (like.st_uid, -1):
-        with suppress(OSError):
-            os.fchown(handle, owner, like.st_gid)
-            return True
-    return False
-
-
-def _sync_directory(directory: Path) -> None:
-    """Raises ``OSError``, but not where the file system has nothing of the kind."""
-    if fcntl is None:
-        return
-    try:
-        handle = os.open(directory, os.O_RDONLY)
-        try:
-            os.fsync(handle)
-        finally:
-            os.close(handle)
-    except OSError as error:
-        if error.errno not in _NOT_SYNCED:
-            raise
-
-
-def _moved(directory: Path, target: Path) -> bool:
-    try:
-        os.rename(directory, target)
-    except OSError as error:
-        if error.errno in _TAKEN:
-            return False
-        raise
-    return True
-
-
-def _exchange(one: Path, other: Path) -> bool:
-    """Both names at once, so that there is no instant without either; False where the system cannot."""
-    call = _renameat2()
-    if call is None:
-        return False
-    if call(_HERE, os.fsencode(one), _HERE, os.fsencode(other), _EXCHANGE) == 0:
-        return True
-    number = ctypes.get_errno()
-    if number in _NOT_EXCHANGED:
-        return False
-    raise OSError(number, os.strerror(number))
-
-
-@cache
-def _renameat2() -> Callable[..., int] | None:
-    if not sys.platform.startswith("linux"):
-        return None
-    call: Callable[..., int] | None = getattr(ctypes.CDLL(None, use_errno=True), "renameat2", None)
-    return call

@@ -11,7 +11,8 @@ from typing import Any
 import torch
 
 from prunecli.checkpoint import archives, pickles
-from prunecli.checkpoint.atomic import replacing, sweep
+from prunecli.checkpoint.atomic import replacing
+from prunecli.checkpoint.temporaries import sweep
 from prunecli.errors import InputError, OutputError, UsageError
 
 VERSION = "prunecli.training/1"

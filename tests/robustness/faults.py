@@ -31,7 +31,7 @@ from unittest.mock import patch
 
 import torch
 
-from prunecli.checkpoint import InputSpec, Recipe, atomic, write
+from prunecli.checkpoint import InputSpec, Recipe, renaming, write
 from prunecli.checkpoint.directories import write_directory
 from prunecli.errors import OutputError
 from prunecli.plan import Plan
@@ -71,9 +71,9 @@ class Fault:
             for name in (*BY_NAME, *BY_HANDLE):
                 stack.enter_context(patch.object(os, name, self._failing(name, getattr(os, name))))
             stack.enter_context(patch.object(fcntl, LOCK, self._failing(LOCK, fcntl.flock)))
-            real = atomic._renameat2()
+            real = renaming.renameat2()
             swap = None if real is None or not exchanges else self._exchanging(real)
-            stack.enter_context(patch.object(atomic, "_renameat2", lambda: swap))
+            stack.enter_context(patch.object(renaming, "renameat2", lambda: swap))
             yield
 
     def _due(self, name: str) -> bool:
@@ -97,7 +97,7 @@ class Fault:
     def _exchanging(self, right: Callable[..., int]) -> Callable[..., int]:
         def call(*given: Any) -> int:
             if self._due(EXCHANGE):
-                atomic.ctypes.set_errno(self.number)
+                renaming.ctypes.set_errno(self.number)
                 return -1
             return right(*given)
 
