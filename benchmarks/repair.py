@@ -184,19 +184,19 @@ of all test images. Made by
     python benchmarks/repair.py page repair.jsonl docs/repair.md --checkpoint resnet20.pth --data DIR
 
 on two shared cores without a GPU. *lstsq* and *bn* are `--repair`, with 512 or 32 images of the training set,
-or with 32 inputs of noise (no data at all): as drawn, or where *moved noise* is named moved to the statistics
-that the norms remember, as the tool does now. What is written is the candidate nearest to the dense one on
-inputs kept apart. *torch-pruning* is its network of at least the same speedup, as it leaves it and with batch
-norm statistics from 512 images (`benchmarks/repair_peer.py`); it has no scheme *protected*.
+or with 32 inputs of noise (no data at all), which the tool moves to the statistics that the norms remember.
+What is written is the candidate nearest to the dense one on inputs kept apart. *torch-pruning* is its network
+of at least the same speedup, as it leaves it and with batch norm statistics from 512 images
+(`benchmarks/repair_peer.py`); it has no scheme *protected*.
 
 An earlier network, trained for 4 epochs on values from 0 to 1 (91.63% dense), lost 1.16 points at 2x, 5.42 at
 4x and 10.39 at 8x with 512 images, before the ends of branches were solved for their sums."""
 FIRST = "weight decay 5e-4, 10 epochs (all tables by criterion)"
-BESIDE = """## The same network, trained in other ways
+BESIDE = """## The same network from other trainings
 
 What a cut costs is also a matter of the training that came before it. Points below dense for magnitude-l2
 at its best scheme, as cut and after repair; the training is that of the network above but for what is named
-(`benchmarks/repair.py` has the commands)."""
+(`benchmarks/repair.py` has the commands). *Drawn*: measured before the noise was moved to anything."""
 COLUMNS = (*WAYS, *PEER_WAYS)
 NAMES = [method if images is None else f"{method}, {images or 'noise'}" for method, images in COLUMNS]
 HEADER = "| speedup | scheme | " + " | ".join(NAMES) + " |\n" + "|" + "---|" * (len(NAMES) + 2)

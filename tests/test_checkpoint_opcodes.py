@@ -5,15 +5,17 @@ from __future__ import annotations
 import os
 import pickle
 import shutil
+import subprocess
+import urllib.request
 import zipfile
-from collections import OrderedDict
+from collections import OrderedDict, UserDict
 from pathlib import Path
 
 import numpy as np
 import pytest
 import torch
 
-from prunecli.checkpoint.opcodes import wanted
+from prunecli.checkpoint.opcodes import names, wanted
 
 
 class Hostile:
@@ -25,6 +27,31 @@ class Hostile:
 def test_every_protocol(protocol: int, tmp_path: Path) -> None:
     (tmp_path / "x").write_bytes(pickle.dumps({"a": 1, "b": [Hostile()]}, protocol))
     assert wanted(tmp_path / "x") == "shutil.rmtree"
+
+
+class Old:
+    """Its name was another in Python 2, as a pickler writes it up to protocol 2."""
+
+    def __init__(self, thing: object) -> None:
+        self.thing = thing
+
+    def __reduce__(self) -> tuple[object, ...]:
+        return self.thing, ("/nowhere",)
+
+
+@pytest.mark.parametrize("protocol", range(6))
+def test_names_are_those_of_today(protocol: int, tmp_path: Path) -> None:
+    for thing, name in (
+        (subprocess.Popen, "subprocess.Popen"), (eval, "builtins.eval"),
+        (urllib.request.urlopen, "urllib.request.urlopen"), (UserDict, "collections.UserDict"),
+    ):  # fmt: skip
+        (tmp_path / "x").write_bytes(pickle.dumps(Old(thing), protocol))
+        assert names(tmp_path / "x") == [name]
+
+
+def test_a_name_of_old_is_left_where_a_new_protocol_asks_for_it(tmp_path: Path) -> None:
+    (tmp_path / "x").write_bytes(b"\x80\x04c__builtin__\neval\n.")
+    assert names(tmp_path / "x") == ["__builtin__.eval"]
 
 
 @pytest.mark.parametrize("as_zip", [True, False])

@@ -7,7 +7,7 @@ import pytest
 import torch
 
 from prunecli.errors import InputError, OutputError, UsageError
-from prunecli.training.state import read_state, remove_state, write_state
+from prunecli.training.state import VERSION, read_state, remove_state, write_state
 
 
 def test_it_comes_back_without_running_anything(tmp_path: Path) -> None:
@@ -65,4 +65,7 @@ def test_what_is_no_state(tmp_path: Path) -> None:
         read_state(path)
     torch.save({"version": Path("x")}, path)
     with pytest.raises(InputError, match="no state of a training"):
+        read_state(path)
+    torch.save({"version": VERSION, "of a codec": b"x"}, path)
+    with pytest.raises(InputError, match="no state that this version reads"):
         read_state(path)

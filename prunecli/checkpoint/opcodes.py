@@ -6,6 +6,7 @@ import io
 import pickletools
 import re
 import zipfile
+from _compat_pickle import IMPORT_MAPPING, NAME_MAPPING
 from itertools import islice
 from pathlib import Path
 from typing import IO
@@ -24,12 +25,17 @@ _USUAL = re.compile(
 
 def wanted(path: Path) -> str | None:
     """The first name in the pickle ``path`` (bare, or in a zip) that weights have no use for."""
+    return next((name for name in names(path) if not _USUAL.fullmatch(name)), None)
+
+
+def names(path: Path) -> list[str]:
+    """``module.name`` of every global in the pickle ``path`` (bare, or in a zip), in order, as far as it is
+    one. Those of Python 2, which a pickler still writes up to protocol 2, are those of today.
+    """
     try:
-        names = _names(_content(path))
+        return _names(_content(path))
     except (OSError, ValueError, LookupError, zipfile.BadZipFile, NotImplementedError, RuntimeError):
-        return None
-    odd = next((name for name in names if not _USUAL.fullmatch(name)), None)
-    return odd and re.sub(r"^__builtin__\.", "builtins.", odd)
+        return []
 
 
 def _content(path: Path) -> bytes:
@@ -43,7 +49,6 @@ def _content(path: Path) -> bytes:
 
 
 def _names(content: bytes) -> list[str]:
-    """``module.name`` of every global, in order, as far as the bytes are a pickle."""
     found: list[str] = []
     stream = io.BytesIO(content)
     for _ in range(_MAX_PICKLES):
@@ -57,10 +62,20 @@ def _names(content: bytes) -> list[str]:
 
 def _collect(stream: IO[bytes], found: list[str]) -> None:
     texts: list[str] = []
+    old = True
     for opcode, argument, _ in islice(pickletools.genops(stream), MAX_OPCODES):
-        if opcode.name in ("GLOBAL", "INST"):
-            found.append(str(argument).replace(" ", ".", 1))
+        if opcode.name == "PROTO":
+            old = argument is not None and argument < 3
+        elif opcode.name in ("GLOBAL", "INST"):
+            module, _, name = str(argument).partition(" ")
+            found.append(".".join(_of_today(module, name) if old else (module, name)))
         elif opcode.name == "STACK_GLOBAL":
             found.append(".".join(texts[-2:]))
         elif isinstance(argument, str):
             texts.append(argument)
+
+
+def _of_today(module: str, name: str) -> tuple[str, str]:
+    if (module, name) in NAME_MAPPING:
+        return NAME_MAPPING[module, name]
+    return IMPORT_MAPPING.get(module, module), name

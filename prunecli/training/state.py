@@ -10,12 +10,14 @@ from typing import Any
 
 import torch
 
-from prunecli.checkpoint import archives, pickles
+from prunecli.checkpoint import archives, opcodes, pickles
 from prunecli.checkpoint.atomic import replacing
 from prunecli.checkpoint.temporaries import sweep
 from prunecli.errors import InputError, OutputError, UsageError
 
 VERSION = "prunecli.training/1"
+CODEC = "_codecs.encode"
+"""Nothing in a state is written with it, and it imports what it is asked for."""
 
 
 def write_state(path: Path, content: Mapping[str, Any]) -> None:
@@ -40,7 +42,7 @@ def read_state(path: Path) -> dict[str, Any]:
         if not path.exists():
             raise UsageError(f"there is no state to resume from: {path}", "leave --resume out")
         archives.check(path)
-        content = pickles.load(path)
+        content = None if CODEC in opcodes.names(path) else pickles.load(path)
     except (InputError, OSError):
         raise InputError(f"'{path}' is no state of a training", "leave --resume out; --force") from None
     if not isinstance(content, dict) or content.get("version") != VERSION:

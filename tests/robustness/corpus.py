@@ -186,7 +186,7 @@ def shaped(canary: Path) -> list[tuple[str, bytes, str]]:
         ("BUILD of a class", globe("torch", "Tensor") + value({"__init__": system}) + b"b", "os.system"),
         ("BUILD of a namespace", globe("argparse",
             "Namespace") + b")\x81" + value({"__class__": system}) + b"b", "os.system"),
-        ("two calls", deep + value((touch,)) + b"R", "importlib.import_module"),
+        ("two calls", deep + value((touch,)) + b"R", "builtins.getattr"),
         ("global from the memo", system + b"q\x05" + b"0" + b"h\x05" + value((touch,)) + b"R", "os.system"),
         ("memo overwritten", globe("collections",
             "OrderedDict") + b"q\x05" + b"0" + system + b"q\x05" + b"0h\x05" + value((touch,)) + b"R",
@@ -283,7 +283,7 @@ def _all(canary: Path, victim: Path, weights: dict[str, Any]) -> Iterable[Malice
     for title, operations, full in shaped(canary):
         yield from _in_every_form(title, program(operations), full)
         # Beside weights a device of any name is a text that nobody reads: all is put on the CPU.
-        if title != "storage on a device that calls":
+        if title not in ("storage on a device that calls", "device of a text"):
             yield Malice(f"{title}, beside weights", "zip", beside(weights, operations), wanted(full))
     for title, operations in rebuilding():
         yield Malice(title, "zip", zipped(program(value({"w": operations})), {"0": bytes(16)}), ())
