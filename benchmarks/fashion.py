@@ -8,6 +8,7 @@ idx.gz files in the environment variable FASHION_MNIST.
 
 from __future__ import annotations
 
+import argparse
 import os
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
@@ -163,3 +164,12 @@ def step(network: nn.Module, images: Tensor, labels: Tensor, optimizer: torch.op
     optimizer.zero_grad()
     loss.backward()
     optimizer.step()
+
+
+def measurement(description: str) -> argparse.Namespace:
+    """The command line of a script that measures one network: ``CHECKPOINT DATA --results FILE``."""
+    parser = argparse.ArgumentParser(description=description, formatter_class=argparse.RawTextHelpFormatter)
+    parser.add_argument("checkpoint", type=Path)
+    parser.add_argument("data", type=Path)
+    parser.add_argument("--results", type=Path, required=True)
+    return parser.parse_args()

@@ -11,6 +11,9 @@ and, for a network trained with another weight decay, beside it,
     python benchmarks/repair.py measure decay.pth DIR --results decay.jsonl --criterion magnitude-l2
     python benchmarks/repair.py page ... --beside "weight decay 2e-3, 8 epochs" decay.pth decay.jsonl
 
+What other draws of the inputs give, and training on them, is measured by ``repair_draws.py`` and
+``repair_distilled.py``; ``page ... --draws FILE --distilled FILE`` shows it.
+
 DIR holds Fashion-MNIST's four idx.gz files, as Debian's package dataset-fashion-mnist installs them. Every
 plan (scheme, criterion, speedup) is cut once and repaired in several ways; ``measure`` goes on where it
 stopped.

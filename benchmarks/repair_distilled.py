@@ -9,7 +9,6 @@ without labels either. DIR holds Fashion-MNIST's four idx.gz files. Goes on wher
 
 from __future__ import annotations
 
-import argparse
 import json
 from collections.abc import Sequence
 from copy import deepcopy
@@ -18,7 +17,7 @@ from pathlib import Path
 
 import repair_peer
 import torch
-from fashion import ARCH, NETWORK, TRANSFORM, accuracy, moved, pictures
+from fashion import ARCH, NETWORK, TRANSFORM, accuracy, measurement, moved, pictures
 from torch import Tensor, nn
 
 import prunecli
@@ -130,14 +129,6 @@ def section(found: Sequence[Distilled], dense: float) -> str:
     return f"{INTRODUCTION}\n\n" + "\n".join(lines)
 
 
-def main() -> None:
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawTextHelpFormatter)
-    parser.add_argument("checkpoint", type=Path)
-    parser.add_argument("data", type=Path)
-    parser.add_argument("--results", type=Path, required=True)
-    given = parser.parse_args()
-    measure(given.checkpoint, given.data, given.results)
-
-
 if __name__ == "__main__":
-    main()
+    given = measurement(__doc__)
+    measure(given.checkpoint, given.data, given.results)

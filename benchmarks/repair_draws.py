@@ -8,7 +8,6 @@ what is cut is the same. DIR holds Fashion-MNIST's four idx.gz files. Goes on wh
 
 from __future__ import annotations
 
-import argparse
 import json
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass
@@ -16,7 +15,7 @@ from pathlib import Path
 from statistics import median
 from typing import Any
 
-from fashion import NETWORK, TRANSFORM, accuracy, pictures
+from fashion import NETWORK, TRANSFORM, accuracy, measurement, pictures
 
 import prunecli
 
@@ -86,14 +85,6 @@ def section(draws: Sequence[Draw], dense: float) -> str:
     return f"{INTRODUCTION}\n\n" + "\n".join(lines)
 
 
-def main() -> None:
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawTextHelpFormatter)
-    parser.add_argument("checkpoint", type=Path)
-    parser.add_argument("data", type=Path)
-    parser.add_argument("--results", type=Path, required=True)
-    given = parser.parse_args()
-    measure(given.checkpoint, given.data, given.results)
-
-
 if __name__ == "__main__":
-    main()
+    given = measurement(__doc__)
+    measure(given.checkpoint, given.data, given.results)
