@@ -155,6 +155,12 @@ def calls(canary: Path, victim: Path) -> list[tuple[str, str, tuple[Any, ...]]]:
     ]  # fmt: skip
 
 
+HARMLESS_BESIDE = ("storage on a device that calls", "device of a text", "Tensor of a list")
+"""No malice beside weights, where they are left out: a device of any name is a text that nobody reads, since
+all is put on the CPU, and a small tensor is one.
+"""
+
+
 def listed(*items: Any) -> bytes:
     return b"](" + b"".join(value(item) for item in items) + b"e"
 
@@ -235,7 +241,7 @@ def shaped(canary: Path) -> list[tuple[str, bytes, str]]:
         ("Tensor that calls itself", called("torch._tensor", "_rebuild_from_type_v2",
             (globe("torch._tensor", "_rebuild_from_type_v2"), globe("torch", "Tensor"), value((1, 2, 3, 4)),
                 value({}))), ""),
-        ("Tensor from a list of globals", called("torch", "Tensor", (listed(1, 2),)), ""),
+        ("Tensor of a list", called("torch", "Tensor", (listed(1, 2),)), ""),
         ("Tensor made a hook", tensor(storage("0", 4), 0, (4,), (1,)) + value({"register_hook": 1}) + b"b",
             ""),
     ]  # fmt: skip
@@ -282,8 +288,7 @@ def _all(canary: Path, victim: Path, weights: dict[str, Any]) -> Iterable[Malice
         yield Malice(f"{full}, beside weights", "zip", inside, wanted(full))
     for title, operations, full in shaped(canary):
         yield from _in_every_form(title, program(operations), full)
-        # Beside weights a device of any name is a text that nobody reads: all is put on the CPU.
-        if title not in ("storage on a device that calls", "device of a text"):
+        if title not in HARMLESS_BESIDE:
             yield Malice(f"{title}, beside weights", "zip", beside(weights, operations), wanted(full))
     for title, operations in rebuilding():
         yield Malice(title, "zip", zipped(program(value({"w": operations})), {"0": bytes(16)}), ())
