@@ -16,6 +16,7 @@ if hasattr(signal, "SIGHUP"):
     # Under nohup it is ignored, here and in what the tests start.
     signal.signal(signal.SIGHUP, signal.SIG_DFL)
 
+from hypothesis import settings
 from resnet8 import digest, resnet8
 from safetensors.torch import save_file
 
@@ -24,6 +25,11 @@ from prunecli import Result
 from prunecli.fresh import RELOAD
 from prunecli.racing import Effort
 from prunecli.report.model import Proof
+
+# The same examples in every run, so that a failure is that of a change. Others: --hypothesis-profile search.
+settings.register_profile("same", deadline=None, derandomize=True)
+settings.register_profile("search", deadline=None)
+settings.load_profile("same")
 
 
 @pytest.fixture(scope="session")

@@ -262,7 +262,7 @@ def test_wrong_seeds_are_refused() -> None:
     assert issubclass(ImpossibleError, Exception)
 
 
-@settings(max_examples=8, deadline=None)
+@settings(max_examples=8)
 @given(
     st.integers(0, 10**6),
     st.lists(st.tuples(st.sampled_from([0, 1]), st.sampled_from(["relu", "gelu"])), min_size=1, max_size=3),

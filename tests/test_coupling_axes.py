@@ -59,7 +59,7 @@ AXES = st.recursive(
 )
 
 
-@settings(max_examples=200, deadline=None, derandomize=True)
+@settings(max_examples=200)
 @given(AXES, st.integers(0, 1000))
 def test_kept_indices_are_those_whose_units_all_stay(axis: Axis, seed: int) -> None:
     rng = random.Random(seed)
@@ -75,7 +75,7 @@ def test_kept_indices_are_those_whose_units_all_stay(axis: Axis, seed: int) -> N
     assert len(found) == size_of(axis, after)
 
 
-@settings(max_examples=100, deadline=None, derandomize=True)
+@settings(max_examples=100)
 @given(AXES)
 def test_sizes_owners_and_names_agree_with_the_loop(axis: Axis) -> None:
     units = list(every_index(axis))

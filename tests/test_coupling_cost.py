@@ -13,7 +13,7 @@ POLYNOMIALS = st.dictionaries(MONOMIALS, st.integers(-5, 5).filter(bool), max_si
 SIZES = st.fixed_dictionaries({name: st.integers(1, 9) for name in NAMES})
 
 
-@settings(max_examples=150, deadline=None, derandomize=True)
+@settings(max_examples=150)
 @given(POLYNOMIALS, POLYNOMIALS, SIZES)
 def test_arithmetic_is_that_of_the_values(p: Polynomial, q: Polynomial, sizes: dict[str, int]) -> None:
     assert (p + q).value(sizes) == p.value(sizes) + q.value(sizes)
@@ -24,7 +24,7 @@ def test_arithmetic_is_that_of_the_values(p: Polynomial, q: Polynomial, sizes: d
     assert 0 not in (p * q).terms.values()
 
 
-@settings(max_examples=100, deadline=None, derandomize=True)
+@settings(max_examples=100)
 @given(POLYNOMIALS, SIZES, SIZES, st.sets(st.sampled_from(NAMES)))
 def test_restricting_holds_the_others_still(
     p: Polynomial, sizes: dict[str, int], present: dict[str, int], names: set[str]
@@ -35,7 +35,7 @@ def test_restricting_holds_the_others_still(
     assert part.value(moved) == p.value(moved)
 
 
-@settings(max_examples=100, deadline=None, derandomize=True)
+@settings(max_examples=100)
 @given(POLYNOMIALS, MONOMIALS, st.integers(1, 4))
 def test_a_product_is_divided_exactly(p: Polynomial, names: tuple[str, ...], coefficient: int) -> None:
     divisor = Polynomial({names: coefficient})

@@ -41,7 +41,7 @@ def value(expression: Expression) -> int:
 STEPS = st.lists(st.tuples(st.sampled_from("+-*/%rn"), st.integers(1, 9)), max_size=6)
 
 
-@settings(max_examples=100, deadline=None, derandomize=True)
+@settings(max_examples=100)
 @given(STEPS)
 def test_arithmetic_is_that_of_integers_and_is_remembered(steps: list[tuple[str, int]]) -> None:
     log = IntegerLog(lambda: "layer")

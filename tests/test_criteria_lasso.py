@@ -2,7 +2,7 @@ from __future__ import annotations
 
 import pytest
 import torch
-from hypothesis import given, settings
+from hypothesis import example, given, settings
 from hypothesis import strategies as st
 from torch import Tensor
 
@@ -73,13 +73,16 @@ def test_nothing_to_explain_lets_nothing_in() -> None:
     )
 
 
-@settings(max_examples=40, deadline=None)
+@settings(max_examples=40)
 @given(seed=st.integers(0, 10_000), columns=st.integers(1, 40), rows=st.integers(2, 60))
+@example(seed=2270, columns=1, rows=2)
 def test_the_path_is_that_of_scikit_learn(seed: int, columns: int, rows: int) -> None:
     lars = pytest.importorskip("sklearn.linear_model").lars_path_gram
     x, y = problem(seed, rows, columns, positive=seed % 2 == 0)
-    found = entries(x.T @ x, x.T @ y)
-    heights, _, path = lars((x.T @ y).numpy(), (x.T @ x).numpy(), n_samples=1, method="lasso")
+    # Of correlations it takes the smallest single float for zero, whatever their unit.
+    along = x.T @ y / (x.T @ y).abs().max().clamp(min=1e-300)
+    found = entries(x.T @ x, along)
+    heights, _, path = lars(along.numpy(), (x.T @ x).numpy(), n_samples=1, method="lasso")
     for k in range(columns):
         there = path[k].nonzero()[0]
         expected = heights[there[0] - 1] if len(there) else 0.0

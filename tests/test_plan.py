@@ -20,7 +20,7 @@ def two_plans(draw: st.DrawFn) -> tuple[int, list[int], list[int]]:
     return size, first, second
 
 
-@settings(max_examples=100, deadline=None, derandomize=True)
+@settings(max_examples=100)
 @given(two_plans())
 def test_one_after_another_is_indexing_twice(case: tuple[int, list[int], list[int]]) -> None:
     size, first, second = case

@@ -96,7 +96,7 @@ def test_groups_that_do_not_gain_stay_as_they_are() -> None:
     )
 
 
-@settings(max_examples=60, deadline=None)
+@settings(max_examples=60)
 @given(st.integers(0, 10_000), st.integers(1, 3), st.integers(2, 9), st.booleans())
 def test_never_worse_than_nothing_on_held_out_rows(
     seed: int, groups: int, number: int, free_bias: bool

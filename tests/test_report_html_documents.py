@@ -133,7 +133,7 @@ HOSTILE = st.one_of(
 )  # fmt: skip
 
 
-@settings(max_examples=25, deadline=None)
+@settings(max_examples=25)
 @given(HOSTILE)
 def test_names_are_only_text(name: str) -> None:
     """Wherever a file may name something: the same tags as with harmless names, and the name as text."""

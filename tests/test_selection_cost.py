@@ -16,7 +16,7 @@ widths = st.lists(st.integers(2, 60), min_size=4, max_size=4)
 
 
 @given(polynomials, widths, st.lists(st.integers(-1, 2), min_size=4, max_size=4))
-@settings(max_examples=150, deadline=None)
+@settings(max_examples=150)
 def test_values_and_changes_are_exact(polynomial: Polynomial, sizes: list[int], change: list[int]) -> None:
     bundle_of = np.array([0, 1, 1, -1])
     present = dict(zip(NAMES, sizes, strict=True))

@@ -76,7 +76,7 @@ schemes = st.sampled_from(sorted(["local", "uniform", "global", "protected"]))
 
 
 @given(sketches, schemes, st.floats(0.05, 0.95), st.floats(0.05, 0.6), st.floats(0.3, 1), st.integers(0, 99))
-@settings(max_examples=80, deadline=None)
+@settings(max_examples=80)
 def test_floors_and_caps_hold_and_the_cost_is_the_target(
     make, scheme: str, keep: float, protect: float, cap: float, seed: int
 ) -> None:  # type: ignore[no-untyped-def]
@@ -108,7 +108,7 @@ def test_floors_and_caps_hold_and_the_cost_is_the_target(
 
 
 @given(schemes, st.integers(0, 50))
-@settings(max_examples=25, deadline=None)
+@settings(max_examples=25)
 def test_units_that_stay_score_no_lower_than_those_that_go(scheme: str, seed: int) -> None:
     space = residual().space()
     scores = scores_of(space, seed=seed)
@@ -120,7 +120,7 @@ def test_units_that_stay_score_no_lower_than_those_that_go(scheme: str, seed: in
 
 
 @given(schemes, st.integers(0, 50))
-@settings(max_examples=20, deadline=None)
+@settings(max_examples=20)
 def test_more_asked_is_more_removed(scheme: str, seed: int) -> None:
     space = chain(32, 48, 24).space()
     costs = [
@@ -133,7 +133,7 @@ def test_more_asked_is_more_removed(scheme: str, seed: int) -> None:
 
 
 @given(st.sampled_from([2, 4, 8]), schemes, st.floats(0.2, 0.8), st.integers(0, 20))
-@settings(max_examples=40, deadline=None)
+@settings(max_examples=40)
 def test_widths_are_multiples(multiple: int, scheme: str, keep: float, seed: int) -> None:
     space = chain(32, 20, 64).space()
     limits = Limits(round_to=multiple)
@@ -170,7 +170,7 @@ def tied(stride: int) -> Space:
 
 
 @given(st.integers(1, 3), schemes, st.floats(0.1, 0.9), st.integers(0, 50))
-@settings(max_examples=40, deadline=None)
+@settings(max_examples=40)
 def test_bundles_keep_their_proportion(stride: int, scheme: str, keep: float, seed: int) -> None:
     space = tied(stride)
     try:
@@ -273,7 +273,7 @@ def owns(**ratios: float) -> dict[str, Own]:
 
 
 @given(st.integers(2, 64), st.floats(0.01, 0.99), schemes)
-@settings(max_examples=60, deadline=None)
+@settings(max_examples=60)
 def test_a_ratio_of_its_own_is_met_to_the_nearest_unit(size: int, ratio: float, scheme: str) -> None:
     space = chain(size, 32).space()
     selection = select(
@@ -288,7 +288,7 @@ def test_a_ratio_of_its_own_is_met_to_the_nearest_unit(size: int, ratio: float, 
 
 
 @given(schemes, st.floats(0.3, 0.7), st.floats(0.1, 0.9))
-@settings(max_examples=40, deadline=None)
+@settings(max_examples=40)
 def test_beside_a_target_the_others_make_up_for_it(scheme: str, keep: float, ratio: float) -> None:
     space = chain(64, 50, 64).space()
     selection = select(
