@@ -35,6 +35,13 @@ FOLDER = "/usr/share/datasets/fashion-mnist"
 """Where Debian's package dataset-fashion-mnist puts its files."""
 
 
+def calibration(folder: Path, images: int | None) -> dict[str, Any]:
+    """What ``prunecli.prune`` needs to know of its data: ``images`` of the training set, or noise."""
+    if not images:
+        return {}
+    return {"data": f"torchvision:FashionMNIST:{folder}", "transform": TRANSFORM, "samples": images}
+
+
 @dataclass(frozen=True)
 class Recipe:
     """``side``: of the pictures, 28 or a part of it."""

@@ -32,7 +32,7 @@ import repair_distilled
 import repair_draws
 import repair_peer
 import torch
-from fashion import ARCH, NETWORK, TRANSFORM, Recipe, accuracy, pictures, train
+from fashion import ARCH, NETWORK, TRANSFORM, Recipe, accuracy, calibration, pictures, train
 from torch import nn
 
 import prunecli
@@ -121,13 +121,10 @@ def one(
     *head, method, images = key
     if method == "none":
         return Cell(*head, method, None, right(cut.model, test), "none", None, 0.0)  # type: ignore[arg-type]
-    data = (
-        {"data": f"torchvision:FashionMNIST:{folder}", "transform": TRANSFORM, "samples": images}
-        if images
-        else {}
-    )
     began = perf_counter()
-    result = prunecli.prune(checkpoint, **NETWORK, plan=cut.plan, repair=method, **data)  # type: ignore[arg-type]
+    result = prunecli.prune(
+        checkpoint, **NETWORK, plan=cut.plan, repair=method, **calibration(folder, images)
+    )  # type: ignore[arg-type]
     took = result.report.timings.get("repair", perf_counter() - began)
     facts = result.report.repair
     assert facts is not None
@@ -199,7 +196,8 @@ BESIDE = """## The same network from other trainings
 
 What a cut costs is also a matter of the training that came before it. Points below dense for magnitude-l2
 at its best scheme, as cut and after repair; the training is that of the network above but for what is named
-(`benchmarks/repair.py` has the commands). *Drawn*: measured before the noise was moved to anything."""
+(`benchmarks/repair.py` has the commands). *Noise as drawn*: measured before
+the tool moved it."""
 COLUMNS = (*WAYS, *PEER_WAYS)
 NAMES = [method if images is None else f"{method}, {images or 'noise'}" for method, images in COLUMNS]
 HEADER = "| speedup | scheme | " + " | ".join(NAMES) + " |\n" + "|" + "---|" * (len(NAMES) + 2)

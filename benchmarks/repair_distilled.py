@@ -17,7 +17,7 @@ from pathlib import Path
 
 import repair_peer
 import torch
-from fashion import ARCH, NETWORK, TRANSFORM, accuracy, measurement, moved, pictures
+from fashion import ARCH, NETWORK, accuracy, calibration, measurement, moved, pictures
 from torch import Tensor, nn
 
 import prunecli
@@ -90,7 +90,7 @@ def measure(checkpoint: Path, folder: Path, results: Path) -> None:
     test, (images, _) = pictures(folder, "t10k"), pictures(folder, "train")
     images = images[torch.randperm(len(images), generator=torch.Generator().manual_seed(0))[:IMAGES]]
     dense = repair_peer.dense(checkpoint, ARCH, NETWORK["arch_args"])
-    data = {"data": f"torchvision:FashionMNIST:{folder}", "transform": TRANSFORM, "samples": IMAGES}
+    data = calibration(folder, IMAGES)
     known = {found.key for found in read(results)}
     for speedup in SPEEDUPS:
         for scheme in SCHEMES:

@@ -13,9 +13,8 @@ from collections.abc import Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from statistics import median
-from typing import Any
 
-from fashion import NETWORK, TRANSFORM, accuracy, measurement, pictures
+from fashion import NETWORK, accuracy, calibration, measurement, pictures
 
 import prunecli
 
@@ -51,9 +50,7 @@ def measure(checkpoint: Path, folder: Path, results: Path) -> None:
     for speedup in SPEEDUPS:
         cut = prunecli.prune(checkpoint, **NETWORK, speedup=speedup, repair="none")
         for images in WAYS:
-            data: dict[str, Any] = {
-                "data": f"torchvision:FashionMNIST:{folder}", "transform": TRANSFORM, "samples": images,
-            } if images else {}  # fmt: skip
+            data = calibration(folder, images)
             for seed in SEEDS:
                 if (speedup, images, seed) in known:
                     continue

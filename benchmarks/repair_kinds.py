@@ -21,7 +21,7 @@ from time import perf_counter
 from typing import Any
 
 import torch
-from fashion import TRANSFORM, accuracy, pictures
+from fashion import accuracy, calibration, pictures
 from repair_kinds_page import (
     CASES,
     FRESH,
@@ -108,9 +108,7 @@ def accuracy_after(
 ) -> Trained:
     if images is None:
         return Trained(name, speedup, None, right(cut.model, test))
-    source: dict[str, Any] = {}
-    if images:
-        source = {"data": f"torchvision:FashionMNIST:{data}", "transform": TRANSFORM, "samples": images}
+    source = calibration(data, images)
     result = prunecli.prune(dense, inputs=("1,28,28",), plan=cut.plan, repair="lstsq", **source)
     facts = result.report.repair
     assert facts is not None

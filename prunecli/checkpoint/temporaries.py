@@ -46,8 +46,8 @@ class Locks:
         return self._handles[0] if self._handles else None
 
     def file(self, handle: int) -> bool:
-        """Lock an open file that was just made, also behind its end. False if a sweep found it before, and
-        removed it.
+        """Lock an open file that was just made, until :meth:`release`, also when ``handle`` is closed. False
+        if a sweep found it before, and removed it.
         """
         if not _is_ours(handle):
             return False
